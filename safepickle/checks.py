@@ -1,0 +1,429 @@
+"""Checks of arguments and states that a pattern cannot say: the named checks of rules.
+
+They see abstract values only (see `machine`), run before anything is imported, and return why a use is refused.
+Objects are judged in the order in which the program makes them, so what an argument was made from has been judged.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made, Trace
+
+__all__ = ["CHECKS", "Findings"]
+
+# What numpy prints as `dtype.str`, and the same without the byte order. Datetimes carry their unit.
+_PLAIN_DTYPE: Final = re.compile(
+    r"[<>|=]?(?:(?P<fixed>b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|O8?)"
+    r"|(?P<sized>[SUV])(?P<size>\d{1,9})"
+    r"|(?P<time>[Mm])8(?:\[(?:\d{1,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)",
+    re.ASCII,
+)
+_MAX_ITEM_BYTES: Final = (1 << 31) - 1
+_MAX_DTYPE_DEPTH: Final = 16
+_INTEGER_FORMATS: Final = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?", "f4": "f", "f8": "d"}
+
+
+@dataclass(frozen=True, slots=True)
+class Dtype:
+    """What is known of a `numpy.dtype` that the program makes: size of an item in bytes, and how its arrays are stored."""
+
+    itemsize: int
+    objects: bool = False
+    """Items are Python objects, stored as a list."""
+    depth: int = 1
+    code: str = ""
+    """Letter and size of a plain number, else empty."""
+    big_endian: bool = False
+    record: bool = False
+
+
+class Findings:
+    """What the checks have learned about the objects of one program."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.trace = trace
+        self.dtypes: dict[int, Dtype] = {}
+        self.arrays: dict[int, tuple[Dtype, tuple[int, ...]]] = {}
+
+    def dtype(self, value: Any) -> Dtype | None:
+        return self.dtypes.get(id(value)) if type(value) is Made else None
+
+    def array(self, value: Any) -> tuple[Dtype, tuple[int, ...]] | None:
+        """Return dtype and shape of an array of numbers, or None for anything else."""
+        return self.arrays.get(id(value)) if type(value) is Made else None
+
+    def number(self, made: Made) -> int | float | None:
+        """Return the number that a numpy scalar holds, or None if `made` is no real numpy number."""
+        dtype = self.dtype(made.args[0]) if len(made.args) == 2 and made.state is ABSENT else None
+        if dtype is None or dtype.code not in _INTEGER_FORMATS or type(made.args[1]) is not bytes:
+            return None
+        order = ">" if dtype.big_endian else "<"
+        layout = struct.Struct(order + _INTEGER_FORMATS[dtype.code])
+        value: int | float = layout.unpack(made.args[1])[0] if len(made.args[1]) == layout.size else 0
+        return value
+
+
+def _dtype(made: Made, findings: Findings) -> str | None:
+    """`numpy:dtype` from a description that numpy itself bounds-checks. A state is never replayed: it can forge flags and offsets.
+
+    Text; or ((base, shape),); or ((numpy.record, base),); or ({names, formats, offsets, itemsize[, titles]}, aligned).
+    """
+    spec = made.args[0]
+    described: Dtype | str
+    if type(spec) is str:
+        described = _plain_dtype(spec)
+    elif type(spec) is Dict:
+        described = _struct_dtype(spec, findings)
+    else:
+        described = _derived_dtype(spec, findings)
+    if isinstance(described, str):
+        return described
+    if described.depth > _MAX_DTYPE_DEPTH:
+        return f"the dtype is nested more than {_MAX_DTYPE_DEPTH} deep"
+    if described.itemsize > _MAX_ITEM_BYTES:
+        return f"an item of the dtype takes {described.itemsize} bytes"
+    findings.dtypes[id(made)] = described
+    return None
+
+
+def _plain_dtype(text: str) -> Dtype | str:
+    match = _PLAIN_DTYPE.fullmatch(text)
+    if match is None:
+        return f"{text[:40]!a} is not the text of a plain dtype"
+    if match["sized"]:
+        return Dtype(int(match["size"]) * (4 if match["sized"] == "U" else 1))
+    if match["time"]:
+        return Dtype(8)
+    if match["fixed"][0] == "O":
+        return Dtype(8, objects=True)
+    return Dtype(int(match["fixed"][1:]), code=match["fixed"], big_endian=text[0] == ">")
+
+
+def _derived_dtype(spec: Any, findings: Findings) -> Dtype | str:
+    first, second = spec
+    if type(first) is Global:
+        base = findings.dtype(second)
+        if base is None:
+            return "numpy.record of something that is not a dtype"
+        return Dtype(base.itemsize, base.objects, base.depth + 1, record=True)
+    base = findings.dtype(first)
+    if base is None:
+        return "a subarray of something that is not a dtype"
+    if len(second) > 32:
+        return "a subarray of more than 32 dimensions"
+    return Dtype(base.itemsize * math.prod(second), base.objects, base.depth + 1)
+
+
+def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
+    fields = dict(zip(spec.flat[::2], spec.flat[1::2], strict=True))
+    if not {"names", "formats", "offsets", "itemsize"} <= set(fields) <= {"names", "formats", "offsets", "itemsize", "titles"}:
+        return "a structured dtype is described by names, formats, offsets, itemsize and perhaps titles"
+    names, formats, offsets = fields["names"], fields["formats"], fields["offsets"]
+    titles = fields.get("titles", ())
+    itemsize = fields["itemsize"]
+    if not all(type(each) is tuple for each in (names, formats, offsets, titles)) or type(itemsize) is not int:
+        return "names, formats, offsets and titles of a structured dtype are tuples, its itemsize an integer"
+    if not len(names) == len(formats) == len(offsets) or (titles and len(titles) != len(names)):
+        return "the names, formats and offsets of a structured dtype differ in number"
+    if not all(type(each) is str for each in names) or not all(each is None or type(each) is str for each in titles):
+        return "the names and titles of a structured dtype are text"
+    depth = 0
+    objects = False
+    for inner, offset in zip(formats, offsets, strict=True):
+        base = findings.dtype(inner)
+        if base is None:
+            return "a field of a structured dtype is not a dtype"
+        if type(offset) is not int or not 0 <= offset <= itemsize - base.itemsize:
+            return f"a field of {base.itemsize} bytes at offset {offset} does not fit into an item of {itemsize} bytes"
+        depth = max(depth, base.depth)
+        objects |= base.objects
+    return Dtype(itemsize, objects, depth + 1)
+
+
+def _frombuffer(made: Made, findings: Findings) -> str | None:
+    """`_frombuffer(buffer, dtype, shape, order)`: no objects out of bytes, and exactly as many bytes as the shape needs."""
+    buffer, dtype, shape = made.args[:3]
+    described = findings.dtype(dtype)
+    if described is None or described.objects:
+        return "an array of Python objects cannot be made out of bytes"
+    findings.arrays[id(made)] = (described, shape)
+    return _wrong_length(len(buffer), shape, described.itemsize)
+
+
+def _wrong_length(found: int, shape: tuple[int, ...], itemsize: int) -> str | None:
+    expected = math.prod(shape) * itemsize
+    if len(shape) > 64 or found != expected:
+        return f"an array of shape {shape[:8]} and {itemsize} bytes an item takes {expected} bytes, and there are {found}"
+    return None
+
+
+def _ndarray(made: Made, findings: Findings) -> str | None:
+    """`_reconstruct(...)` and its state (1, shape, dtype, order, data): numpy walks the list without looking at its length."""
+    _, shape, dtype, _, data = made.state
+    described = findings.dtype(dtype)
+    if described is None:
+        # The only other dtypes that the pattern lets through are those of text of any length, stored as a list.
+        if type(data) is not List or len(data.items) != math.prod(shape):
+            return "an array of text is stored as a list of as many items as the shape says"
+        return None
+    if not described.objects:
+        if type(data) is not bytes:
+            return "an array of plain numbers is stored as bytes"
+        return _wrong_length(len(data), shape, described.itemsize)
+    if described.depth > 1:
+        return "an array of structures that hold Python objects is not stored"
+    if type(data) is not List or len(shape) > 64 or len(data.items) != math.prod(shape):
+        return f"an array of objects of shape {shape[:8]} is stored as a list of {math.prod(shape)} items"
+    return None
+
+
+def _scalar(made: Made, findings: Findings) -> str | None:
+    """`scalar(dtype, bytes)`: no object out of bytes, and exactly as many bytes as one item has."""
+    dtype, data = made.args
+    described = findings.dtype(dtype)
+    if described is None or described.objects:
+        return "a Python object cannot be made out of bytes"
+    return _wrong_length(len(data), (), described.itemsize)
+
+
+def _masked(made: Made, findings: Findings) -> str | None:
+    """`_mareconstruct(...)` and its state (version, shape, dtype, order, data, mask, fill value)."""
+    _, shape, dtype, _, data, mask, _ = made.state
+    described = findings.dtype(dtype)
+    if described is None or described.depth > 1:
+        return "a masked array of structures is not stored"
+    wrong = _wrong_length(len(mask), shape, 1)
+    if wrong is not None:
+        return wrong
+    if not described.objects:
+        return _wrong_length(len(data), shape, described.itemsize) if type(data) is bytes else "an array of plain numbers is stored as bytes"
+    if type(data) is not List or len(data.items) != math.prod(shape):
+        return f"an array of objects of shape {shape[:8]} is stored as a list of {math.prod(shape)} items"
+    return None
+
+
+_ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
+
+
+def _zone_key(made: Made, findings: Findings) -> str | None:
+    """A key of the time zone database: never a path."""
+    return None if _ZONE_KEY.fullmatch(made.args[0]) and len(made.args[0]) <= 100 else "this is not a key of the time zone database"
+
+
+_NUMBER_TEXT: Final = re.compile(r"-?(?:s?NaN\d{0,20}|Infinity|\d{1,4000}(?:\.\d{0,4000})?(?:E[+-]?\d{1,6})?|\d{1,4000}/\d{1,4000})", re.ASCII)
+
+
+def _number_text(made: Made, findings: Findings) -> str | None:
+    """The text of a number whose value has about as many digits as the text. A Fraction of 10**10**9 would never end."""
+    if type(made.args[0]) is not str:
+        return None
+    if _NUMBER_TEXT.fullmatch(made.args[0]) is None or (made.callee.module == "fractions" and "E" in made.args[0]):
+        return "this is not the text of a number of bounded size"
+    return None
+
+
+def _same_function(made: Made, findings: Findings) -> str | None:
+    """`functools.partial`: the state repeats the function of the call."""
+    if type(made.state) is tuple and made.state[0] is not made.args[0]:
+        return "the state names another function than the call"
+    kwargs = made.state[2]
+    if type(kwargs) is Dict and any(type(key) is not str for key in kwargs.flat[::2]):
+        return "keyword arguments are named by text"
+    return None
+
+
+_PUBLIC: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
+
+
+def _public_attributes(made: Made, findings: Findings) -> str | None:
+    """Attribute names that begin with a letter, at each step."""
+    return None if all(_PUBLIC.fullmatch(name) for name in made.args) else "an attribute name does not begin with a letter"
+
+
+# scipy/stats/_distn_infrastructure.py, parse_arg_template: the text that __setstate__ executes. Only names stand
+# where names stood, so what is executed defines three functions and does nothing else.
+_STATS_TEMPLATE: Final = re.compile(
+    r"\ndef _parse_args\(self, (?P<shapes>(?:[A-Za-z][A-Za-z0-9_]*, ?)*) (?P<defaults>loc=0(?:, scale=1)?)\):\n"
+    r"    return \((?P=shapes)\), (?P<values>loc, (?:scale|1))\n\n"
+    r"def _parse_args_rvs\(self, (?P=shapes) (?P=defaults), size=None\):\n"
+    r"    return self\._argcheck_rvs\((?P=shapes) (?P=values), size=size\)\n\n"
+    r"def _parse_args_stats\(self, (?P=shapes) (?P=defaults), moments='mv'\):\n"
+    r"    return \((?P=shapes)\), (?P=values), moments\n",
+    re.ASCII,
+)
+
+
+def _stats_distribution(made: Made, findings: Findings) -> str | None:
+    """A scipy.stats distribution, whose state setter executes one text of the state."""
+    if type(made.state) is not Dict:
+        return "a distribution has a dict as its state"
+    for key, value in zip(made.state.flat[::2], made.state.flat[1::2], strict=True):
+        if key == "_parse_arg_template":
+            return None if type(value) is str and _STATS_TEMPLATE.fullmatch(value) else "its _parse_arg_template is other text than scipy's, and it would be executed"
+    return "its _parse_arg_template is missing"
+
+
+def _text_state(made: Made) -> dict[str, Any]:
+    """Return a dict state whose keys are distinct text, as every rule with such a state demands."""
+    return dict(zip(made.state.flat[::2], made.state.flat[1::2], strict=True)) if type(made.state) is Dict else {}
+
+
+def _tree(made: Made, findings: Findings) -> str | None:
+    """`Tree(n_features, n_classes, n_outputs)`: the constructor reads as many class counts as there are outputs, and
+    `__setstate__` as many nodes as `node_count` says.
+    """
+    _, classes, outputs = made.args
+    counts = findings.array(classes)
+    if counts is None or counts[0].code != "i8" or counts[1] != (outputs,) or outputs < 1:
+        return "its class counts are not one integer for each output"
+    state = _text_state(made)
+    if set(state) != {"max_depth", "node_count", "nodes", "values"}:
+        return "its state has other entries than max_depth, node_count, nodes and values"
+    nodes, values = findings.array(state["nodes"]), findings.array(state["values"])
+    count = state["node_count"]
+    if type(count) is not int or type(state["max_depth"]) is not int or count < 1 or state["max_depth"] < 0:
+        return "its node_count or max_depth is not a positive integer"
+    if nodes is None or nodes[1] != (count,) or values is None or len(values[1]) != 3 or values[1][:2] != (count, outputs):
+        return f"its nodes or values are not arrays of {count} nodes"
+    return None
+
+
+# scipy/spatial/ckdtree/src/ckdtree_decl.h, struct ckdtreenode: split_dim, children, split, start_idx, end_idx, two
+# pointers, and the indices of the children, from which __setstate__ sets the pointers anew.
+_CKDTREE_NODE: Final = struct.Struct("<qqdqqQQqq")
+
+
+def _ckdtree(made: Made, findings: Findings) -> str | None:
+    """A cKDTree: its state setter follows, and writes through, child indices of raw node structures."""
+    if type(made.state) is not tuple:
+        return None
+    nodes, data, n, m, leafsize, maxes, mins, indices = made.state[:8]
+    raw = _array_bytes(nodes, findings)
+    if not raw or len(raw) % _CKDTREE_NODE.size:
+        return "its nodes are not whole node structures"
+    shapes = [findings.array(each) for each in (data, maxes, mins, indices)]
+    if any(each is None or each[0].objects for each in shapes):
+        return "its points or indices are not arrays of numbers"
+    points, upper, lower, order = (each for each in shapes if each is not None)
+    if points[0].code != "f8" or points[1] != (n, m) or upper[1] != (m,) or lower[1] != (m,) or order[0].code != "i8" or order[1] != (n,):
+        return "its arrays do not have the shapes that n and m say"
+    if leafsize < 1 or n < 0 or m < 0:
+        return "its leafsize, n or m is out of range"
+    count = len(raw) // _CKDTREE_NODE.size
+    referred = 0
+    for number, (split_dim, _, _, start, end, _, _, less, greater) in enumerate(_CKDTREE_NODE.iter_unpack(raw)):
+        if not 0 <= start <= end <= n or not -1 <= split_dim < max(m, 1):
+            return f"its node {number} covers points or a dimension that are not there"
+        if split_dim != -1:
+            if not number < less < count or not number < greater < count or less == greater:
+                return f"a child of its node {number} is not one of the later nodes"
+            referred += 2
+    if referred != count - 1:
+        return "its nodes do not form a tree"
+    if n and sorted(struct.unpack(f"<{n}q", _array_bytes(indices, findings))) != list(range(n)):
+        return "its indices are not a permutation of the points"
+    return None
+
+
+def _array_bytes(array: Any, findings: Findings) -> Bytes:
+    """Return the bytes of an array that the program makes with `_frombuffer`, empty for anything else."""
+    return _raw(array.args[0], findings) if type(array) is Made and findings.array(array) is not None else b""
+
+
+def _raw(buffer: Any, findings: Findings) -> Bytes:
+    """Return the bytes of a bytes, bytearray or out-of-band buffer."""
+    if type(buffer) is ByteArray:
+        return memoryview(findings.trace.program)[buffer.start : buffer.end]
+    if type(buffer) is Buffer:
+        return findings.trace.buffers[buffer.number]
+    return buffer if type(buffer) is bytes else b""
+
+
+_ARROW_BITS: Final = {
+    **dict.fromkeys(("bool", "boolean"), 1),
+    **dict.fromkeys(("int8", "uint8"), 8),
+    **dict.fromkeys(("int16", "uint16", "float16", "halffloat"), 16),
+    **dict.fromkeys(("int32", "uint32", "float32", "float", "date32", "date32[day]", "time32[s]", "time32[ms]"), 32),
+    **dict.fromkeys(("int64", "uint64", "float64", "double", "date64", "date64[ms]", "time64[us]", "time64[ns]"), 64),
+    **dict.fromkeys((f"{kind}[{unit}]" for kind in ("timestamp", "duration") for unit in ("s", "ms", "us", "ns")), 64),
+}
+_ARROW_OFFSETS: Final = {"string": "i", "utf8": "i", "binary": "i", "large_string": "q", "large_utf8": "q", "large_binary": "q"}
+
+
+def _arrow_array(made: Made, findings: Findings) -> str | None:
+    """`_restore_array((type, length, nulls, offset, buffers, children, dictionary))`: Arrow believes lengths and offsets."""
+    work = [made.args[0]]
+    while work:
+        item = work.pop()
+        if type(item) is not tuple or len(item) != 7:
+            return "a column is not described by seven values"
+        kind, length, _, offset, buffers, children, dictionary = item
+        if type(length) is not int or type(offset) is not int or length < 0 or offset < 0 or type(buffers) is not List or type(children) is not List:
+            return "the length or offset of a column is negative"
+        if dictionary is not None:
+            return "a dictionary-encoded column is not stored"
+        contents = [_arrow_buffer(each, findings) for each in buffers.items]
+        why = _arrow_lengths(kind, length + offset, contents, children.items)
+        if why is not None:
+            return why
+        work.extend(children.items)
+    return None
+
+
+def _arrow_lengths(kind: Any, end: int, contents: list[Bytes | None], children: list[Any]) -> str | None:
+    alias = kind.args[0] if type(kind) is Made and kind.args and type(kind.args[0]) is str else ""
+    if not contents or (contents[0] is not None and len(contents[0]) * 8 < end):
+        return "the validity of a column is shorter than the column"
+    if alias in _ARROW_BITS and kind.callee.name == "type_for_alias":
+        bits = _ARROW_BITS[alias]
+    elif kind.callee.name == "timestamp":
+        bits = 64
+    else:
+        inner = None
+        if kind.callee.name == "list_":
+            if len(children) != 1 or type(children[0]) is not tuple or len(children[0]) != 7 or type(children[0][1]) is not int:
+                return "a column of lists has not one column of items"
+            inner = children[0][1]
+        elif alias not in _ARROW_OFFSETS or len(contents) != 3:
+            return f"columns of type {alias!a} are not stored"
+        if len(contents) < 2 or contents[1] is None:
+            return None if end == 0 else "the offsets of a column are missing"
+        view = memoryview(contents[1]).cast("B")
+        size = 8 if _ARROW_OFFSETS.get(alias) == "q" else 4
+        if len(view) < (end + 1) * size:
+            return "the offsets of a column are fewer than its items"
+        offsets = view[: (end + 1) * size].cast(_ARROW_OFFSETS.get(alias, "i")).tolist()
+        room = inner if inner is not None else len(contents[2] or b"")
+        if offsets[0] < 0 or offsets[-1] > room or offsets != sorted(offsets):
+            return "the offsets of a column reach beyond its data"
+        return None
+    if children or len(contents) != 2 or len(contents[1] or b"") * 8 < end * bits:
+        return "the data of a column is shorter than the column"
+    return None
+
+
+def _arrow_buffer(value: Any, findings: Findings) -> Bytes | None:
+    return _raw(value.args[0], findings) if type(value) is Made and value.args else None
+
+
+CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
+    "numpy dtype": _dtype,
+    "numpy frombuffer": _frombuffer,
+    "numpy ndarray": _ndarray,
+    "numpy scalar": _scalar,
+    "numpy masked": _masked,
+    "zone key": _zone_key,
+    "number text": _number_text,
+    "same function": _same_function,
+    "public attributes": _public_attributes,
+    "scipy stats": _stats_distribution,
+    "sklearn tree": _tree,
+    "scipy ckdtree": _ckdtree,
+    "arrow array": _arrow_array,
+}

@@ -1,0 +1,862 @@
+"""The container: `seal` makes one, `open` authenticates one. SPEC.md has the bytes as numbered MUSTs.
+
+    prefix | signature block | header | padding | body | end of file
+
+Promises:
+- Before a signature by a trusted key holds, nothing is parsed but the prefix and the signature block, both of
+  fixed layout. The header is hashed as read, checked, and only then parsed.
+- The header authenticates the rest: it lists the SHA-256 of every chunk of the body, and no byte may be elsewhere.
+- One encoding per meaning: what parses would be written as the same bytes, padding and order included.
+- Bytes are read once, into memory that belongs to us (or, with `map_file`, are mapped once, read-only).
+- A path is replaced as a whole or not at all.
+
+It knows nothing of pickle: a body is a program (some bytes) and buffers (more bytes).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import json
+import mmap
+import os
+import platform
+import secrets
+import stat
+import struct
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import IO, Any, Final, NoReturn
+
+from .errors import AuthenticationError, FormatError, LimitError, UnsignedError
+from .keys import SIGNATURE_LENGTHS, Keyring, Signature
+
+__all__ = ["Info", "Opened", "UntrustedInfo", "open", "peek", "seal", "verify", "write"]
+
+MAGIC: Final = b"\x89SPKL\r\n\x1a"
+VERSION: Final = 1
+PREFIX: Final = struct.Struct("<8sHHII")
+SIGNATURE_HEAD: Final = struct.Struct("<B8sH")
+ALIGNMENT: Final = 64
+CHUNK_BYTES: Final = 1 << 20
+CHUNK_BYTES_ALLOWED: Final = frozenset(1 << n for n in range(16, 27))
+MAX_SIGNATURES: Final = 16
+MAX_SIGNATURE_BLOCK_BYTES: Final = 1 << 17
+# 1 MiB of body costs 67 bytes of header: this is enough for bodies of a tebibyte.
+MAX_HEADER_BYTES: Final = 1 << 27
+MAX_INTEGER: Final = (1 << 63) - 1
+MAX_TEXT: Final = 1024
+MAX_METADATA_BYTES: Final = 1 << 20
+
+SUITE_CODES: Final = {"hmac-sha256": 1}
+_SUITE_NAMES: Final = {code: name for name, code in SUITE_CODES.items()}
+
+_SNIFF_BYTES: Final = 512
+_READ_BYTES: Final = 1 << 20
+_WINDOW_BYTES: Final = 1 << 24
+# Below these sizes a thread pool or a mapping costs more than it saves.
+_PARALLEL_BYTES: Final = 4 << 20
+_MAPPED_ALLOCATION_BYTES: Final = 1 << 18
+
+Bytes = bytes | bytearray | memoryview
+File = str | os.PathLike[str] | IO[bytes]
+
+_MADE_HERE: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the header of a container says. `authenticated` tells whether a trusted key vouches for it."""
+
+    signatures: tuple[Signature, ...]
+    """Every signature in the file, also those by unknown keys."""
+    trusted_key_ids: tuple[str, ...]
+    """Ids of the keys of the caller's keyring whose signature holds."""
+    context: str | None
+    serial: int | None
+    created: datetime
+    expires: datetime | None
+    metadata: Any
+    python: str
+    platform: str
+    libraries: Mapping[str, str]
+    """Versions, by import name, of the libraries whose names the program uses."""
+    program_bytes: int
+    buffer_bytes: tuple[int, ...]
+    header_sha256: str
+    """SHA-256 of the raw header, which names the whole content."""
+    format_version: int = VERSION
+
+    @property
+    def authenticated(self) -> bool:
+        return True
+
+
+class UntrustedInfo(Info):
+    """The same fields, but **nobody vouches for them**: whoever wrote the file chose them."""
+
+    __slots__ = ()
+
+    @property
+    def authenticated(self) -> bool:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """Proof that a container was authenticated, with what it holds. Only `open` can make one."""
+
+    info: Info
+    program: bytes = field(repr=False)
+    buffers: tuple[memoryview, ...] = field(repr=False)
+    _proof: object = field(repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self._proof is not _MADE_HERE:
+            raise TypeError("only container.open() makes an Opened")
+
+
+@dataclass(frozen=True, slots=True)
+class _Header:
+    program: int
+    buffers: tuple[int, ...]
+    chunk_bytes: int
+    chunks: tuple[bytes, ...]
+    context: str | None
+    serial: int | None
+    created: int
+    expires: int | None
+    metadata: str | None
+    python: str
+    platform: str
+    libraries: Mapping[str, str]
+
+    @property
+    def body_bytes(self) -> int:
+        return _body_layout(self.program, self.buffers)[-1]
+
+
+# --- writing ---------------------------------------------------------------------------------------------------
+
+
+def seal(
+    program: bytes,
+    buffers: Sequence[memoryview],
+    keyring: Keyring,
+    *,
+    context: str | None = None,
+    serial: int | None = None,
+    expires: datetime | timedelta | int | None = None,
+    metadata: Any = None,
+    libraries: Mapping[str, str] | None = None,
+    now: Callable[[], float] = time.time,
+) -> list[Bytes]:
+    """Return the container over `program` and `buffers` as pieces to write in order.
+
+    Buffers are hashed where they lie and are not copied; they must not change before they are written. Raises
+    `ValueError` or `TypeError` for a context, serial, expiry or metadata that cannot be stored.
+    """
+    created = int(now())
+    segments = list(_segments(program, buffers))
+    raw = _encode_header(
+        _Header(
+            program=len(program),
+            buffers=tuple(buffer.nbytes for buffer in buffers),
+            chunk_bytes=CHUNK_BYTES,
+            chunks=tuple(_chunk_digests(segments, CHUNK_BYTES)),
+            context=_checked_context(context),
+            serial=_checked_serial(serial, "serial"),
+            created=created,
+            expires=_checked_expiry(expires, created),
+            metadata=_metadata_text(metadata),
+            python=platform.python_version(),
+            platform=f"{platform.system()}-{platform.machine()}".lower(),
+            libraries=dict(libraries or {}),
+        )
+    )
+    if len(raw) > MAX_HEADER_BYTES:
+        raise ValueError(f"the header would take {len(raw)} bytes, over the {MAX_HEADER_BYTES} that the format allows")
+    return [*_front(raw, keyring.sign(hashlib.sha256(raw).digest())), *segments]
+
+
+def write(pieces: Iterable[Bytes], file: File) -> None:
+    """Write the pieces to a path or binary file object.
+
+    A path is written through a temporary sibling, fsynced and renamed: a crash at any moment leaves the old file
+    or the new one, whole. A path that is a pipe or device is written straight. Raises `OSError`, `TypeError`.
+    """
+    if not isinstance(file, (str, os.PathLike)):
+        if not hasattr(file, "write"):
+            raise TypeError(f"a file is a path or a binary file object, not {type(file).__name__}: the call is dump(obj, file, key=...)")
+        for piece in pieces:
+            _write_all(file, piece)
+        return
+    # Written through a symbolic link, as open() would, rather than replacing the link.
+    path = os.path.realpath(file)
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+    if mode is not None and not stat.S_ISREG(mode):
+        with io.FileIO(path, "wb") as special:
+            for piece in pieces:
+                _write_all(special, piece)
+        return
+    _replace(path, pieces, None if mode is None else stat.S_IMODE(mode))
+
+
+def _replace(path: str, pieces: Iterable[Bytes], mode: int | None) -> None:
+    folder, name = os.path.split(path)
+    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    try:
+        with io.FileIO(descriptor, "wb") as sibling:
+            if mode is not None and hasattr(os, "fchmod"):
+                os.fchmod(sibling.fileno(), mode)
+            for piece in pieces:
+                _write_all(sibling, piece)
+            os.fsync(sibling.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if os.name == "posix":
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # Some file systems cannot sync a directory; the rename itself is done.
+            with contextlib.suppress(OSError):
+                os.fsync(directory)
+        finally:
+            os.close(directory)
+
+
+def _write_all(file: Any, piece: Bytes) -> None:
+    view = memoryview(piece).cast("B")
+    while len(view):
+        count = file.write(view)
+        # Raw and non-blocking files write a part, or None for nothing; buffered ones write all.
+        if count is None:
+            raise BlockingIOError("the file is in non-blocking mode: hand in a blocking one")
+        view = view[count:]
+
+
+def _front(raw: bytes, signatures: Sequence[Signature]) -> tuple[bytes, ...]:
+    """Return prefix, signature block, header and padding."""
+    entries = sorted((SUITE_CODES[each.suite], bytes.fromhex(each.key_id), each.value) for each in signatures)
+    block = b"".join(SIGNATURE_HEAD.pack(code, key_id, len(value)) + value for code, key_id, value in entries)
+    prefix = PREFIX.pack(MAGIC, VERSION, len(entries), len(block), len(raw))
+    padding = bytes(_padding(len(prefix) + len(block) + len(raw)))
+    return prefix, block, raw, padding
+
+
+def _encode_header(header: _Header) -> bytes:
+    return _canonical(
+        {
+            "body": {
+                "buffers": list(header.buffers),
+                "chunk_bytes": header.chunk_bytes,
+                "chunks": [digest.hex() for digest in header.chunks],
+                "compression": None,
+                "program": header.program,
+            },
+            "context": header.context,
+            "created": header.created,
+            "environment": {"libraries": dict(header.libraries), "platform": header.platform, "python": header.python},
+            "expires": header.expires,
+            "metadata": header.metadata,
+            "serial": header.serial,
+        }
+    )
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _padding(length: int) -> int:
+    return -length % ALIGNMENT
+
+
+def _body_layout(program: int, buffers: Sequence[int]) -> list[int]:
+    """Return where each buffer starts in the body, and last where the body ends.
+
+    Each buffer starts at a multiple of 64 bytes; nothing follows the last.
+    """
+    starts = []
+    end = program
+    for length in buffers:
+        start = end + _padding(end)
+        starts.append(start)
+        end = start + length
+    return [*starts, end]
+
+
+def _segments(program: bytes, buffers: Sequence[memoryview]) -> Iterator[Bytes]:
+    yield program
+    end = len(program)
+    for buffer in buffers:
+        gap = _padding(end)
+        if gap:
+            yield bytes(gap)
+        yield buffer
+        end += gap + buffer.nbytes
+
+
+def _chunk_digests(segments: Sequence[Bytes], chunk_bytes: int) -> list[bytes]:
+    """Return the SHA-256 of each chunk of the concatenated segments, hashed in parallel when that pays."""
+    total = sum(memoryview(segment).nbytes for segment in segments)
+    chunks = _cut(segments, chunk_bytes)
+    if total < _PARALLEL_BYTES:
+        return [_digest(chunk) for chunk in chunks]
+    # hashlib releases the interpreter lock for buffers over 2,047 bytes.
+    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(_digest, chunks))
+
+
+def _digest(pieces: list[memoryview]) -> bytes:
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.digest()
+
+
+def _cut(segments: Iterable[Bytes], chunk_bytes: int) -> Iterator[list[memoryview]]:
+    chunk: list[memoryview] = []
+    room = chunk_bytes
+    for segment in segments:
+        view = memoryview(segment).cast("B")
+        while len(view):
+            chunk.append(view[:room])
+            room -= len(chunk[-1])
+            view = view[len(chunk[-1]) :]
+            if not room:
+                yield chunk
+                chunk, room = [], chunk_bytes
+    if chunk:
+        yield chunk
+
+
+def _checked_context(context: str | None) -> str | None:
+    if context is not None and (not isinstance(context, str) or not 0 < len(context) <= MAX_TEXT or not context.isprintable()):
+        raise ValueError(f"a context is printable text of 1 to {MAX_TEXT} characters such as 'fraud-model/prod'")
+    return context
+
+
+def _checked_serial(serial: int | None, name: str) -> int | None:
+    if serial is not None and (type(serial) is not int or not 0 <= serial <= MAX_INTEGER):
+        raise ValueError(f"{name} is an integer from 0 to 2**63 - 1, or None")
+    return serial
+
+
+def _checked_expiry(expires: datetime | timedelta | int | None, created: int) -> int | None:
+    if expires is None:
+        return None
+    if isinstance(expires, timedelta):
+        seconds = created + int(expires.total_seconds())
+    elif isinstance(expires, datetime):
+        if expires.tzinfo is None:
+            raise ValueError("expires has no time zone: pass an aware datetime, such as datetime(2027, 1, 1, tzinfo=timezone.utc)")
+        seconds = int(expires.timestamp())
+    elif type(expires) is int:
+        seconds = expires
+    else:
+        raise TypeError(f"expires is a datetime with a time zone, a timedelta, or Unix seconds, not {type(expires).__name__}")
+    if not created < seconds <= MAX_INTEGER:
+        raise ValueError("expires is not in the future: a file that is expired when it is written can never be loaded")
+    return seconds
+
+
+def _metadata_text(metadata: Any) -> str | None:
+    if metadata is None:
+        return None
+    try:
+        text = json.dumps(metadata, ensure_ascii=True, allow_nan=False)
+    except RecursionError:
+        raise ValueError("metadata is nested too deep for JSON") from None
+    if len(text) > MAX_METADATA_BYTES:
+        raise ValueError(f"metadata takes {len(text)} bytes as JSON; at most {MAX_METADATA_BYTES} are stored: keep large data beside the model")
+    return text
+
+
+# --- reading ---------------------------------------------------------------------------------------------------
+
+
+def open(  # noqa: A001 - "open" is the field's word, and callers say container.open
+    file: File,
+    keyring: Keyring,
+    *,
+    context: str | None = None,
+    min_serial: int | None = None,
+    threshold: int = 1,
+    map_file: bool = False,
+    max_body_bytes: int = MAX_INTEGER,
+    now: Callable[[], float] = time.time,
+) -> Opened:
+    """Authenticate the container in `file` and return what it holds.
+
+    With `map_file` the buffers are read-only views of the mapped file; whoever can write that file can change
+    them afterwards. Otherwise they are writable memory of our own, aligned to at least 16 bytes.
+
+    Raises `UnsignedError` or `FormatError` if it is no container, `AuthenticationError` if it does not hold, is
+    expired, or is not for this context and serial, `LimitError` if the body is larger than `max_body_bytes`, `OSError`.
+    """
+    with _source(file) as source:
+        view = source.map() if map_file else None
+        if view is not None:
+            source = _Source(_ViewFile(view), len(view))
+        front = _read_front(source)
+        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold))
+        header = _parse_header(front.raw)
+        _check_expectations(header, context, min_serial, int(now()))
+        if header.body_bytes > max_body_bytes:
+            raise LimitError(f"the body takes {header.body_bytes} bytes; limits allow {max_body_bytes}: raise `body_bytes` of Limits if that is meant")
+        _check_size(source, front, header)
+        starts = _body_layout(header.program, header.buffers)
+        if view is not None:
+            body = view[front.body_start :]
+            _check_body([body], header)
+            _check_body_padding(body, header, 0)
+            program, rest, offset = bytes(body[: header.program]), body, 0
+        else:
+            program = source.read_exactly(header.program, "the program")
+            offset = header.program
+            rest = source.read_into(_allocate(starts[-1] - offset), "the buffers")
+            _check_body([program, rest], header)
+            _check_body_padding(rest, header, offset)
+            source.check_end()
+    buffers = tuple(rest[start - offset : start - offset + length] for start, length in zip(starts, header.buffers, strict=False))
+    return Opened(_info(Info, front, header, trusted), program, buffers, _MADE_HERE)
+
+
+def verify(
+    file: File,
+    keyring: Keyring,
+    *,
+    context: str | None = None,
+    min_serial: int | None = None,
+    threshold: int = 1,
+    now: Callable[[], float] = time.time,
+) -> Info:
+    """Authenticate the whole container like `open`, in constant memory, and return what its header says."""
+    with _source(file) as source:
+        front = _read_front(source)
+        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold))
+        header = _parse_header(front.raw)
+        _check_expectations(header, context, min_serial, int(now()))
+        _check_size(source, front, header)
+        _check_body_in_windows(source, header)
+        source.check_end()
+    return _info(Info, front, header, trusted)
+
+
+def peek(file: File) -> UntrustedInfo:
+    """Return what the header claims, checked by nobody. The body is not read."""
+    with _source(file) as source:
+        front = _read_front(source)
+        return _info(UntrustedInfo, front, _parse_header(front.raw), ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Front:
+    signatures: tuple[Signature, ...]
+    raw: bytes
+    digest: bytes
+    body_start: int
+
+
+class _Source:
+    """A file read once, front to back."""
+
+    def __init__(self, file: Any, size: int | None, *, close: bool = False) -> None:
+        self.file = file
+        self.size = size
+        self._close = close
+
+    def __enter__(self) -> _Source:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._close:
+            self.file.close()
+
+    def read(self, count: int) -> bytes:
+        """Return up to `count` bytes; fewer only at the end of the file."""
+        pieces = []
+        while count:
+            piece = self.file.read(min(count, _READ_BYTES) if self.size is None else count)
+            if isinstance(piece, str):
+                raise TypeError("the file is open in text mode: open it with mode 'rb'")
+            if piece is None:
+                raise BlockingIOError("the file is in non-blocking mode: hand in a blocking one")
+            if not piece:
+                break
+            pieces.append(piece)
+            count -= len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def read_exactly(self, count: int, what: str) -> bytes:
+        data = self.read(count)
+        if len(data) != count:
+            _truncated(what, count, len(data))
+        return data
+
+    def read_into(self, view: memoryview, what: str) -> memoryview:
+        """Fill `view` and return it."""
+        done = 0
+        readinto = getattr(self.file, "readinto", None)
+        while done < len(view):
+            if readinto is None:
+                piece = self.read(min(len(view) - done, _READ_BYTES))
+                count = len(piece)
+                view[done : done + count] = piece
+            else:
+                count = readinto(view[done:])
+                if count is None:
+                    raise BlockingIOError("the file is in non-blocking mode: hand in a blocking one")
+            if not count:
+                _truncated(what, len(view), done)
+            done += count
+        return view
+
+    def check_end(self) -> None:
+        if self.read(1):
+            raise FormatError("bytes follow the end of the container: something was appended; fetch the file again from where it was made")
+
+    def map(self) -> memoryview:
+        """Return the file, mapped read-only."""
+        try:
+            descriptor = self.file.fileno()
+            start = self.file.tell()
+        except (AttributeError, OSError, ValueError):
+            raise ValueError("mmap=True needs a path or a real file, not a pipe or bytes: load it without mmap") from None
+        if start != 0 or not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("mmap=True needs a regular file, at its beginning: load it without mmap")
+        if not self.size:
+            return memoryview(b"")
+        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+
+
+class _ViewFile:
+    """Reads from a view without copying what is not asked for."""
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+
+    def read(self, count: int) -> bytes:
+        data = bytes(self._view[:count])
+        self._view = self._view[count:]
+        return data
+
+
+def _source(file: Any) -> _Source:
+    if isinstance(file, (str, os.PathLike)):
+        opened = io.FileIO(file, "rb")
+        status = os.fstat(opened.fileno())
+        return _Source(opened, status.st_size if stat.S_ISREG(status.st_mode) else None, close=True)
+    if isinstance(file, (bytes, bytearray, memoryview)):
+        # Mutable input is copied: what is judged must be what is used.
+        data = bytes(file)
+        return _Source(io.BytesIO(data), len(data))
+    if not hasattr(file, "read"):
+        raise TypeError(f"a file is a path or a binary file object, not {type(file).__name__}")
+    return _Source(file, _remaining(file))
+
+
+def _remaining(file: Any) -> int | None:
+    """Return how many bytes are left in a regular file, None for a pipe or anything else."""
+    try:
+        status = os.fstat(file.fileno())
+        return status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else None
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
+def _read_front(source: _Source) -> _Front:
+    prefix = source.read(PREFIX.size)
+    if prefix[: len(MAGIC)] != MAGIC:
+        raise UnsignedError(_what_it_is(prefix + source.read(_SNIFF_BYTES)))
+    if len(prefix) < PREFIX.size:
+        _truncated("the prefix", PREFIX.size, len(prefix))
+    _, version, count, block_bytes, header_bytes = PREFIX.unpack(prefix)
+    if version != VERSION:
+        raise FormatError(f"the container has format version {version} and this release reads version {VERSION}: upgrade safepickle-ml")
+    if not 1 <= count <= MAX_SIGNATURES or block_bytes > MAX_SIGNATURE_BLOCK_BYTES or not 2 <= header_bytes <= MAX_HEADER_BYTES:
+        raise FormatError("the prefix of the container is damaged: a count or length in it is out of range")
+    signatures = _parse_signatures(source.read_exactly(block_bytes, "the signature block"), count)
+    if source.size is not None and header_bytes > source.size:
+        _truncated("the header", header_bytes, source.size - PREFIX.size - block_bytes)
+    raw = source.read_exactly(header_bytes, "the header")
+    end = PREFIX.size + block_bytes + header_bytes
+    if any(source.read_exactly(_padding(end), "the padding of the header")):
+        raise FormatError("the padding after the header is not zero: the file was changed or is damaged")
+    return _Front(signatures, raw, hashlib.sha256(raw).digest(), end + _padding(end))
+
+
+def _parse_signatures(block: bytes, count: int) -> tuple[Signature, ...]:
+    signatures = []
+    order = []
+    at = 0
+    while at < len(block) and len(signatures) < count:
+        if at + SIGNATURE_HEAD.size > len(block):
+            break
+        code, key_id, length = SIGNATURE_HEAD.unpack_from(block, at)
+        at += SIGNATURE_HEAD.size
+        suite = _SUITE_NAMES.get(code, f"unknown suite {code}")
+        value = block[at : at + length]
+        at += length
+        if SIGNATURE_LENGTHS.get(suite, length) != length:
+            raise FormatError(f"a signature of suite {suite} has {length} bytes instead of {SIGNATURE_LENGTHS[suite]}")
+        signatures.append(Signature(suite, key_id.hex(), value))
+        order.append((code, key_id))
+    if at != len(block) or len(signatures) != count:
+        raise FormatError("the signature block is damaged: its length does not fit the signatures in it")
+    if any(first >= second for first, second in itertools.pairwise(order)):
+        raise FormatError("the signatures are not in their one order, by suite and key id, each once")
+    return tuple(signatures)
+
+
+def _parse_header(raw: bytes) -> _Header:
+    """Return the header, or raise `FormatError`. Called only with bytes that a trusted key signed, and by `peek`."""
+    try:
+        value = json.loads(raw, parse_float=_no_float, parse_constant=_no_float)
+        canonical = _canonical(value)
+    except (ValueError, RecursionError):
+        raise FormatError("the header is not canonical JSON") from None
+    if canonical != raw:
+        raise FormatError("the header is JSON, but not in its one canonical form")
+    try:
+        header = _header_from(value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise FormatError(f"the header does not have the fields of format version {VERSION}: {error}") from None
+    if len(header.chunks) != -(-header.body_bytes // header.chunk_bytes):
+        raise FormatError("the header lists another number of chunk digests than the body has chunks")
+    return header
+
+
+def _header_from(value: Any) -> _Header:
+    top = _members(value, "body context created environment expires metadata serial")
+    body = _members(top["body"], "buffers chunk_bytes chunks compression program")
+    environment = _members(top["environment"], "libraries platform python")
+    if body["compression"] is not None:
+        raise ValueError("a compression that this release does not read: upgrade safepickle-ml")
+    if body["chunk_bytes"] not in CHUNK_BYTES_ALLOWED:
+        raise ValueError("chunk_bytes is not a power of two from 2**16 to 2**26")
+    chunks = tuple(bytes.fromhex(each) for each in body["chunks"])
+    if any(len(chunk) != 32 for chunk in chunks) or [chunk.hex() for chunk in chunks] != body["chunks"]:
+        raise ValueError("chunks are not lower-case SHA-256 digests")
+    header = _Header(
+        program=_integer(body["program"]),
+        buffers=tuple(_integer(each) for each in body["buffers"]),
+        chunk_bytes=body["chunk_bytes"],
+        chunks=chunks,
+        context=_checked_context(top["context"]),
+        serial=_checked_serial(top["serial"], "serial"),
+        created=_seconds(top["created"]),
+        expires=None if top["expires"] is None else _seconds(top["expires"]),
+        metadata=top["metadata"],
+        python=_text(environment["python"]),
+        platform=_text(environment["platform"]),
+        libraries={_text(name): _text(version) for name, version in environment["libraries"].items()},
+    )
+    if header.metadata is not None:
+        _parse_metadata(header.metadata)
+    return header
+
+
+def _parse_metadata(text: Any) -> Any:
+    if not isinstance(text, str) or len(text) > MAX_METADATA_BYTES:
+        raise ValueError("metadata is not JSON text")
+    try:
+        return json.loads(text, parse_constant=_no_float)
+    except (ValueError, RecursionError):
+        raise ValueError("metadata is not JSON text") from None
+
+
+def _members(value: Any, names: str) -> dict[str, Any]:
+    if not isinstance(value, dict) or sorted(value) != names.split():
+        raise ValueError(f"an object with exactly the members {names} is expected")
+    return value
+
+
+def _integer(value: Any) -> int:
+    if type(value) is not int or not 0 <= value <= MAX_INTEGER:
+        raise ValueError("a length is an integer from 0 to 2**63 - 1")
+    return value
+
+
+def _seconds(value: Any) -> int:
+    # datetime ends with the year 9999.
+    if _integer(value) > 253_402_300_799:
+        raise ValueError("a time is Unix seconds before the year 10000")
+    return int(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > MAX_TEXT or not value.isprintable():
+        raise ValueError(f"a version is printable text of at most {MAX_TEXT} characters")
+    return value
+
+
+def _no_float(text: str) -> NoReturn:
+    raise ValueError("a number that is not an integer")
+
+
+def _check_expectations(header: _Header, context: str | None, min_serial: int | None, now: int) -> None:
+    if context is not None and header.context != _checked_context(context):
+        said = "no context" if header.context is None else f"the context {header.context!r}"
+        raise AuthenticationError(
+            f"the file was signed for {said} and you expect {context!r}: it is a genuine file of something else; "
+            f"load the right file, or sign this one with context={context!r}"
+        )
+    if _checked_serial(min_serial, "min_serial") is not None and (header.serial is None or header.serial < (min_serial or 0)):
+        said = "no serial" if header.serial is None else f"serial {header.serial}"
+        raise AuthenticationError(f"the file has {said} and you expect at least {min_serial}: it may be an old one put back; load the current file")
+    if header.expires is not None and now >= header.expires:
+        raise AuthenticationError(f"the file expired at {_time(header.expires).isoformat()}: load a newer one, or have it signed again")
+
+
+def _checked_threshold(threshold: int) -> int:
+    if type(threshold) is not int or not 1 <= threshold <= MAX_SIGNATURES:
+        raise ValueError(f"threshold is an integer from 1 to {MAX_SIGNATURES}")
+    return threshold
+
+
+def _check_size(source: _Source, front: _Front, header: _Header) -> None:
+    """Refuse a regular file of the wrong length before memory is allocated for it."""
+    expected = front.body_start + header.body_bytes
+    if source.size is None or source.size == expected:
+        return
+    if source.size < expected:
+        _truncated("the file", expected, source.size)
+    raise FormatError(f"{source.size - expected} bytes follow the end of the container: something was appended; fetch the file again from where it was made")
+
+
+def _allocate(count: int) -> memoryview:
+    """Return zeroed memory of our own.
+
+    A large one is a private mapping: it is page-aligned, and its pages come to exist as data arrives, so a length
+    that no data follows costs nothing.
+    """
+    if count < _MAPPED_ALLOCATION_BYTES:
+        return memoryview(bytearray(count))
+    try:
+        if hasattr(mmap, "MAP_PRIVATE"):
+            return memoryview(mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
+        return memoryview(bytearray(count))
+    except (OSError, MemoryError, OverflowError):
+        raise LimitError(f"the buffers take {count} bytes and that much memory is not to be had here") from None
+
+
+def _check_body(segments: Sequence[Bytes], header: _Header) -> None:
+    _compare_digests(_chunk_digests(segments, header.chunk_bytes), header.chunks, 0, header.chunk_bytes)
+
+
+def _compare_digests(found: Sequence[bytes], expected: Sequence[bytes], first: int, chunk_bytes: int) -> None:
+    for number, (left, right) in enumerate(zip(found, expected, strict=True), first):
+        if left != right:
+            raise AuthenticationError(
+                f"chunk {number} of the body (from byte {number * chunk_bytes}) does not have the signed SHA-256: "
+                "the file was changed after it was signed, or it is damaged; fetch it again from where it was made"
+            )
+
+
+def _check_body_padding(view: memoryview, header: _Header, offset: int) -> None:
+    """Refuse padding that is not zero in `view`, which starts at `offset` of the body."""
+    end = header.program
+    for start, length in zip(_body_layout(header.program, header.buffers), header.buffers, strict=False):
+        if end < start and any(view[max(end - offset, 0) : max(start - offset, 0)]):
+            raise FormatError("the padding between buffers is not zero")
+        end = start + length
+
+
+def _check_body_in_windows(source: _Source, header: _Header) -> None:
+    window = memoryview(bytearray(min(header.body_bytes, max(_WINDOW_BYTES, header.chunk_bytes))))
+    left = header.body_bytes
+    at = 0
+    while left:
+        view = source.read_into(window[: min(left, len(window))], "the body")
+        first = at // header.chunk_bytes
+        found = _chunk_digests([view], header.chunk_bytes)
+        _compare_digests(found, header.chunks[first : first + len(found)], first, header.chunk_bytes)
+        _check_body_padding(view, header, at)
+        at += len(view)
+        left -= len(view)
+
+
+def _info(kind: type[Any], front: _Front, header: _Header, trusted: tuple[str, ...]) -> Any:
+    return kind(
+        signatures=front.signatures,
+        trusted_key_ids=trusted,
+        context=header.context,
+        serial=header.serial,
+        created=_time(header.created),
+        expires=None if header.expires is None else _time(header.expires),
+        metadata=None if header.metadata is None else _parse_metadata(header.metadata),
+        python=header.python,
+        platform=header.platform,
+        libraries=header.libraries,
+        program_bytes=header.program,
+        buffer_bytes=header.buffers,
+        header_sha256=front.digest.hex(),
+    )
+
+
+def _time(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _truncated(what: str, expected: int, found: int) -> NoReturn:
+    raise FormatError(f"{what} ends after {max(found, 0)} of {expected} bytes: the file is cut off; fetch it again from where it was made")
+
+
+# --- what a file is that is not ours ---------------------------------------------------------------------------
+
+_KNOWN_BEGINNINGS: Final = (
+    (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
+    (b"outs:\n- md5:", "a DVC pointer, not the file itself: run `dvc pull`"),
+    (b"\x89SPKL\n", "a safepickle container that was moved in text mode, which changed its bytes: move it again in binary mode"),
+    (b"PK\x03\x04", "a zip archive, as torch, skops or npz files are"),
+    (b"\x1f\x8b", "a gzip file, perhaps a compressed joblib or pickle file"),
+    (b"BZh", "a bzip2 file, perhaps a compressed joblib or pickle file"),
+    (b"\xfd7zXZ\x00", "an xz file, perhaps a compressed joblib or pickle file"),
+    (b"\x5d\x00\x00", "an lzma file, perhaps a compressed joblib file"),
+    (b"\x28\xb5\x2f\xfd", "a zstd file"),
+    (b"\x04\x22\x4d\x18", "an lz4 file, perhaps a compressed joblib file"),
+    (b"ZF0x", "a compressed joblib file of an old release"),
+    (b"\x93NUMPY", "a numpy .npy file"),
+    (b"\x89HDF\r\n", "an HDF5 file"),
+    (b"%PDF", "a PDF"),
+    (b"\x7fELF", "a program"),
+)
+_MARKUP: Final = (b"<!doctype", b"<html", b"<?xml", b"<error")
+_UNSIGNED_HINT: Final = "safepickle loads only what a trusted key signed"
+
+
+def _what_it_is(head: bytes) -> str:
+    """Return the message for bytes that do not begin with the magic, naming what they look like."""
+    if not head:
+        return "the file is empty: writing or fetching it failed"
+    if MAGIC.startswith(head[: len(MAGIC)]):
+        return "the file ends within the magic bytes: it is cut off; fetch it again from where it was made"
+    for beginning, name in _KNOWN_BEGINNINGS:
+        if head.startswith(beginning):
+            return f"this is {name}; {_UNSIGNED_HINT}"
+    if head.lstrip().lower().startswith(_MARKUP):
+        return f"this is an HTML or XML page, perhaps an error page saved in place of the file: fetch it again; {_UNSIGNED_HINT}"
+    if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:
+        return _pickle_text(b"joblib" in head)
+    if head[:1] == b"\x78" and len(head) > 1 and (head[0] * 256 + head[1]) % 31 == 0:
+        return f"this is zlib data, perhaps a compressed joblib file; {_UNSIGNED_HINT}"
+    if head[:1] in (b"(", b"c", b"]", b"}", b"I", b"S", b"V", b"F", b"L") and b"." in head:
+        return _pickle_text(b"joblib" in head)
+    return f"this is not a safepickle container: it does not begin with its magic bytes; {_UNSIGNED_HINT}"
+
+
+def _pickle_text(joblib: bool) -> str:
+    kind = "a joblib file" if joblib else "a plain pickle (a joblib file begins the same way)"
+    return f"this is {kind}, without any signature: {_UNSIGNED_HINT}; where the model is trained, write it with safepickle.dump"

@@ -1,0 +1,80 @@
+"""One error class per stage, under one root.
+
+The class says which stage refused, the message says what, where and what to do next. No error carries a
+payload or a secret. "Could not check" is a subclass of "did not hold", so whoever catches the general class
+fails closed.
+
+None of these is a `pickle.PickleError`: caches that swallow unpickling errors as a miss must not swallow a forgery.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AuthenticationError",
+    "FormatError",
+    "KeyringError",
+    "LimitError",
+    "PolicyError",
+    "ProgramError",
+    "SafePickleError",
+    "StateError",
+    "UnknownKeyError",
+    "UnsignedError",
+    "VersionMismatchError",
+    "VersionMismatchWarning",
+]
+
+
+class SafePickleError(Exception):
+    """Root of every refusal of safepickle."""
+
+
+class KeyringError(SafePickleError):
+    """A key, key file or keyring cannot be used."""
+
+
+class FormatError(SafePickleError):
+    """The bytes are not a safepickle container, or not a canonical one."""
+
+
+class UnsignedError(FormatError):
+    """The bytes are something else: a plain pickle, a joblib file, a pointer file. Nothing signed them."""
+
+
+class AuthenticationError(SafePickleError):
+    """A signature, digest, context, serial or expiry does not hold."""
+
+
+class UnknownKeyError(AuthenticationError):
+    """No signature was made with a key that the loader trusts, so nothing could be checked."""
+
+
+class ProgramError(SafePickleError):
+    """The pickle program is not one that CPython's pickler writes, or the object cannot be pickled."""
+
+
+class LimitError(ProgramError):
+    """The pickle program passes a limit of `Limits`."""
+
+
+class PolicyError(SafePickleError):
+    """A name, or what the program does with it, is not allowed by the policy.
+
+    `refusals` lists everything that was refused, one text each.
+    """
+
+    def __init__(self, message: str, refusals: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.refusals = refusals
+
+
+class StateError(SafePickleError):
+    """The rebuilt object is not a valid one: compiled code must not see it."""
+
+
+class VersionMismatchError(SafePickleError):
+    """The file was written with other library versions and the caller asked for an error."""
+
+
+class VersionMismatchWarning(UserWarning):
+    """The file was written with other library versions than those that are running."""

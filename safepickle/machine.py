@@ -1,0 +1,986 @@
+"""The pickle machine: `trace` runs a whole program on abstract values before any of it is executed.
+
+Pickle has no jumps, so this is exact: for every REDUCE the trace knows which name is called with which arguments,
+for every NEWOBJ which class, for every BUILD what receives which state, and which names are merely referred to.
+Nothing is imported and no object of the program is made.
+
+What is accepted here is the strict profile: exactly what CPython's picklers write at protocol 5 (Lib/pickle.py,
+Modules/_pickle.c), each value in the one form that they would write. `OPCODES` is the whole machine with its
+reasons; beyond the table, these rules hold:
+
+- PROTO 5 first, STOP last, frames that tile the program, a stack that is empty but for the result.
+- What is called or made is a name, directly; the one exception is `getattr(name, "text")`, taken as a dotted name.
+- BUILD goes to the result of REDUCE or NEWOBJ, once; to the result of REDUCE only before anything else uses it.
+- What was handed over as an argument or a state is never changed afterwards (the freeze rule).
+- Hashing a key or set member cannot recurse deep or explode.
+- Every out-of-band buffer is used exactly once, in order.
+- No length is believed before that many bytes are there, and nothing in this module recurses.
+
+What the names are, and what may be done with them, is not known here: see `policy`.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, Final, NoReturn
+
+from .errors import LimitError, ProgramError
+
+__all__ = ["ABSENT", "OPCODES", "Buffer", "ByteArray", "Dict", "FrozenSet", "Global", "Limits", "List", "Made", "Opcode", "Set", "Trace", "trace"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a file may cost. The defaults let every honest model pass; the cost of a program is linear in its size."""
+
+    body_bytes: int = 1 << 40
+    """Program and buffers together, in bytes."""
+    program_bytes: int = 1 << 32
+    """The pickle program, in bytes, large strings and byte strings included."""
+    operation_bytes: int = 1 << 29
+    """The program without its byte strings of 64 KiB and more: a bound on the number of operations."""
+    objects: int = 20_000_000
+    """Lists, dicts, sets, byte arrays and objects made by a call or a class."""
+    nesting: int = 5_000
+    """Containers within containers. CPython's own pickler gives up at 4,999."""
+    key_nodes: int = 50_000_000
+    """Values hashed as dict keys and set members, parts of tuples included."""
+    key_depth: int = 32
+    """Tuples within tuples in one key."""
+    colliding_keys: int = 10_000_000
+    """Comparisons that dict keys and set members with equal hashes may cost."""
+    name_length: int = 256
+    """Characters of a module or qualified name."""
+    integer_bytes: int = 65_536
+    """Bytes of one integer."""
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"limit {each.name} is a positive integer, not {value!r}")
+
+
+Bytes = bytes | bytearray | memoryview
+
+# --- abstract values -------------------------------------------------------------------------------------------
+#
+# None, bool, int, float, str, bytes and tuple stand for themselves. `handles` counts how often a value was put on
+# the stack: 1 is the value where it was made, more means that the memo was asked for it.
+
+
+class Global:
+    """A name that the program pushes: `module:name`. The same name is the same object within a trace."""
+
+    __slots__ = ("at", "called", "derived", "handles", "module", "name")
+
+    def __init__(self, module: str, name: str, at: int, *, derived: bool = False) -> None:
+        self.module = module
+        self.name = name
+        self.at = at
+        self.handles = 0
+        self.called = 0
+        self.derived = derived
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return self.module, self.name
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.name}"
+
+
+class Made:
+    """The result of REDUCE (`how` "call"), NEWOBJ ("new") or NEWOBJ_EX ("new"), with the state that BUILD gave it."""
+
+    __slots__ = ("args", "at", "callee", "done", "early", "frozen", "handles", "how", "items", "kwargs", "pairs", "state")
+
+    def __init__(self, how: str, callee: Global, args: tuple[Any, ...], kwargs: Dict | None, at: int) -> None:
+        self.how = how
+        self.callee = callee
+        self.args = args
+        self.kwargs = kwargs
+        self.state: Any = ABSENT
+        self.items: list[Any] = []
+        self.pairs: list[Any] = []
+        self.at = at
+        # Where it was complete: at its BUILD if it has one.
+        self.done = at
+        # Whether the memo was asked for it before BUILD, so that it may have been used without its state.
+        self.early = False
+        self.handles = 1
+        self.frozen = False
+
+
+class List:
+    """An exact list."""
+
+    __slots__ = ("frozen", "handles", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.handles = 1
+        self.frozen = False
+
+
+class Dict:
+    """An exact dict: `flat` alternates keys and values in the order in which they were set."""
+
+    __slots__ = ("flat", "frozen", "handles")
+
+    def __init__(self) -> None:
+        self.flat: list[Any] = []
+        self.handles = 1
+        self.frozen = False
+
+
+class Set:
+    """An exact set."""
+
+    __slots__ = ("frozen", "handles", "items")
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.handles = 1
+        self.frozen = False
+
+
+class FrozenSet:
+    """An exact frozenset."""
+
+    __slots__ = ("handles", "items")
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+        self.handles = 1
+
+
+class ByteArray:
+    """An exact bytearray, as the range of the program that it is copied from."""
+
+    __slots__ = ("end", "handles", "start")
+
+    def __init__(self, start: int, end: int) -> None:
+        self.start = start
+        self.end = end
+        self.handles = 1
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+
+class Buffer:
+    """An out-of-band buffer: its number, its length in bytes, and whether the program asks for a read-only view."""
+
+    __slots__ = ("length", "number", "readonly")
+
+    def __init__(self, number: int, length: int) -> None:
+        self.number = number
+        self.length = length
+        self.readonly = False
+
+    def __len__(self) -> int:
+        return self.length
+
+
+class _Absent:
+    def __repr__(self) -> str:
+        return "<absent>"
+
+
+ABSENT: Final = _Absent()
+
+_PROOF: Final = object()
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """Proof that a program is well-formed, with everything it would do. Only `trace` can make one."""
+
+    program: bytes = field(repr=False)
+    buffers: tuple[Bytes, ...] = field(repr=False)
+    root: Any = field(repr=False)
+    made: tuple[Made, ...] = field(repr=False)
+    """Every object made by a call or a class, in the order in which they were complete, state included."""
+    globals: tuple[Global, ...] = field(repr=False)
+    """Every name, in the order of first use."""
+    keyed: tuple[Made, ...] = field(repr=False)
+    """Made objects that get hashed, as a key or a set member or within one."""
+    hashed: tuple[tuple[Any, list[Any]], ...] = field(repr=False)
+    """Containers with keys or members other than text, and these keys."""
+    limits: Limits = field(repr=False)
+    _proof: object = field(repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if self._proof is not _PROOF:
+            raise TypeError("only machine.trace() makes a Trace")
+
+
+def children(value: Any) -> Iterator[tuple[str, Any]]:
+    """Yield the step and the value of everything directly inside an abstract value. Steps read as in `$.steps[1]`."""
+    kind = type(value)
+    if kind is tuple or kind is List:
+        for index, item in enumerate(value if kind is tuple else value.items):
+            yield f"[{index}]", item
+    elif kind is Dict:
+        yield from _pairs(value.flat, "[{!r}]")
+    elif kind is Set or kind is FrozenSet:
+        for item in value.items:
+            yield "{}", item
+    elif kind is Made:
+        for index, item in enumerate(value.args):
+            yield f"({index})", item
+        if value.kwargs is not None:
+            yield from _pairs(value.kwargs.flat, "({})")
+        if type(value.state) is Dict:
+            yield from _pairs(value.state.flat, ".{}")
+        elif type(value.state) is tuple and len(value.state) == 2 and type(value.state[1]) is Dict:
+            for part in value.state:
+                if type(part) is Dict:
+                    yield from _pairs(part.flat, ".{}")
+        elif value.state is not ABSENT:
+            yield "<state>", value.state
+        for index, item in enumerate(value.items):
+            yield f"[{index}]", item
+        yield from _pairs(value.pairs, "[{!r}]")
+
+
+def _pairs(flat: list[Any], form: str) -> Iterator[tuple[str, Any]]:
+    for index in range(0, len(flat), 2):
+        key = flat[index]
+        step = form.format(key if type(key) in (str, int, bool, float, bytes) else "…")
+        yield step[:80], flat[index + 1]
+        if type(key) in _COMPOUND:
+            yield f"<key {index // 2}>", key
+
+
+_COMPOUND: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made, Global))
+
+
+# --- the table -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opcode:
+    """One opcode: its byte, the name that `pickletools` gives it, whether the strict profile has it, and why or how."""
+
+    code: int
+    name: str
+    strict: bool
+    prose: str
+
+
+_TABLE: Final = (
+    # What CPython writes at protocol 5.
+    (0x80, "PROTO", True, "The protocol. Once, first, and 5."),
+    (0x95, "FRAME", True, "The length of the operations that follow. Frames tile the program; large byte strings stand between them."),
+    (0x2E, "STOP", True, "The end: one value on the stack, no open mark, no byte after it."),
+    (0x94, "MEMOIZE", True, "Store the top of the stack in the memo under the next number. The memo is dense, and written once."),
+    (0x68, "BINGET", True, "Push memo entry 0 to 255."),
+    (0x6A, "LONG_BINGET", True, "Push memo entry 256 or more."),
+    (0x4E, "NONE", True, "Push None."),
+    (0x88, "NEWTRUE", True, "Push True."),
+    (0x89, "NEWFALSE", True, "Push False."),
+    (0x4B, "BININT1", True, "Push an integer from 0 to 255."),
+    (0x4D, "BININT2", True, "Push an integer from 256 to 65,535."),
+    (0x4A, "BININT", True, "Push an integer of 32 bits that the shorter forms cannot hold."),
+    (0x8A, "LONG1", True, "Push an integer of up to 255 bytes that 32 bits cannot hold, in its shortest form."),
+    (0x8B, "LONG4", True, "Push an integer of 256 bytes and more."),
+    (0x47, "BINFLOAT", True, "Push a float, eight bytes, big-endian."),
+    (0x8C, "SHORT_BINUNICODE", True, "Push text of up to 255 bytes of UTF-8."),
+    (0x58, "BINUNICODE", True, "Push text of 256 bytes and more."),
+    (0x8D, "BINUNICODE8", True, "Push text of 4 GiB and more."),
+    (0x43, "SHORT_BINBYTES", True, "Push up to 255 bytes."),
+    (0x42, "BINBYTES", True, "Push 256 bytes and more."),
+    (0x8E, "BINBYTES8", True, "Push 4 GiB of bytes and more."),
+    (0x96, "BYTEARRAY8", True, "Push a bytearray."),
+    (0x97, "NEXT_BUFFER", True, "Push the next out-of-band buffer. It is never stored in the memo, so it is used once."),
+    (0x98, "READONLY_BUFFER", True, "Make the buffer just pushed read-only."),
+    (0x28, "MARK", True, "Open a group of values."),
+    (0x29, "EMPTY_TUPLE", True, "Push ()."),
+    (0x85, "TUPLE1", True, "Replace one value by the tuple of it."),
+    (0x86, "TUPLE2", True, "Replace two values by the tuple of them."),
+    (0x87, "TUPLE3", True, "Replace three values by the tuple of them."),
+    (0x74, "TUPLE", True, "Replace the group, of four and more, by the tuple of it."),
+    (0x5D, "EMPTY_LIST", True, "Push []."),
+    (0x61, "APPEND", True, "Append one value to the list below it."),
+    (0x65, "APPENDS", True, "Append the group to the list below it."),
+    (0x7D, "EMPTY_DICT", True, "Push {}."),
+    (0x73, "SETITEM", True, "Set one item of the dict below it."),
+    (0x75, "SETITEMS", True, "Set the items of the group in the dict below it."),
+    (0x8F, "EMPTY_SET", True, "Push set()."),
+    (0x90, "ADDITEMS", True, "Add the group to the set below it."),
+    (0x91, "FROZENSET", True, "Replace the group by the frozenset of it."),
+    (0x30, "POP", True, "Only as the pickler ends a tuple that contains itself: drop its items, then fetch it from the memo."),
+    (0x31, "POP_MARK", True, "The same for a tuple of four and more."),
+    (0x93, "STACK_GLOBAL", True, "Replace two texts, module and qualified name, by what they name."),
+    (0x52, "REDUCE", True, "Call the name below with the tuple above."),
+    (0x81, "NEWOBJ", True, "Make an instance of the class below with the tuple above."),
+    (0x92, "NEWOBJ_EX", True, "The same with keyword arguments."),
+    (0x62, "BUILD", True, "Give the object below the state above."),
+    # What it does not write at protocol 5.
+    (0x63, "GLOBAL", False, "names from text lines belong to protocols below 4"),
+    (0x69, "INST", False, "it belongs to protocol 0, and calls or makes without saying which"),
+    (0x6F, "OBJ", False, "it belongs to protocol 1, and calls or makes without saying which"),
+    (0x82, "EXT1", False, "extension codes reach objects through a process-wide cache, past every check of names"),
+    (0x83, "EXT2", False, "extension codes reach objects through a process-wide cache, past every check of names"),
+    (0x84, "EXT4", False, "extension codes reach objects through a process-wide cache, past every check of names"),
+    (0x50, "PERSID", False, "there are no persistent ids in a container"),
+    (0x51, "BINPERSID", False, "there are no persistent ids in a container"),
+    (0x70, "PUT", False, "memo numbers chosen by the program allow overwriting and huge tables"),
+    (0x71, "BINPUT", False, "memo numbers chosen by the program allow overwriting and huge tables"),
+    (0x72, "LONG_BINPUT", False, "memo numbers chosen by the program allow overwriting and huge tables"),
+    (0x67, "GET", False, "text operands have many spellings"),
+    (0x32, "DUP", False, "no pickler writes it; it makes exponential structures out of few bytes"),
+    (0x49, "INT", False, "text operands have many spellings"),
+    (0x4C, "LONG", False, "text operands have many spellings"),
+    (0x46, "FLOAT", False, "text operands have many spellings"),
+    (0x53, "STRING", False, "strings of Python 2 do not occur at protocol 5"),
+    (0x54, "BINSTRING", False, "strings of Python 2 do not occur at protocol 5"),
+    (0x55, "SHORT_BINSTRING", False, "strings of Python 2 do not occur at protocol 5"),
+    (0x56, "UNICODE", False, "text operands have many spellings"),
+    (0x6C, "LIST", False, "it belongs to protocol 0"),
+    (0x64, "DICT", False, "it belongs to protocol 0"),
+)
+OPCODES: Final = {row[0]: Opcode(*row) for row in _TABLE}
+
+# The loop compares with these names; they are the table's own, so they cannot say something else.
+_CODE: Final = {opcode.name: opcode.code for opcode in OPCODES.values()}
+PROTO, FRAME, STOP = _CODE["PROTO"], _CODE["FRAME"], _CODE["STOP"]
+MEMOIZE, BINGET, LONG_BINGET = _CODE["MEMOIZE"], _CODE["BINGET"], _CODE["LONG_BINGET"]
+NONE, NEWTRUE, NEWFALSE = _CODE["NONE"], _CODE["NEWTRUE"], _CODE["NEWFALSE"]
+BININT1, BININT2, BININT, LONG1, LONG4 = _CODE["BININT1"], _CODE["BININT2"], _CODE["BININT"], _CODE["LONG1"], _CODE["LONG4"]
+BINFLOAT = _CODE["BINFLOAT"]
+SHORT_BINUNICODE, BINUNICODE, BINUNICODE8 = _CODE["SHORT_BINUNICODE"], _CODE["BINUNICODE"], _CODE["BINUNICODE8"]
+SHORT_BINBYTES, BINBYTES, BINBYTES8, BYTEARRAY8 = _CODE["SHORT_BINBYTES"], _CODE["BINBYTES"], _CODE["BINBYTES8"], _CODE["BYTEARRAY8"]
+NEXT_BUFFER, READONLY_BUFFER = _CODE["NEXT_BUFFER"], _CODE["READONLY_BUFFER"]
+MARK, EMPTY_TUPLE, TUPLE1, TUPLE2, TUPLE3, TUPLE = (_CODE[name] for name in ("MARK", "EMPTY_TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "TUPLE"))
+EMPTY_LIST, APPEND, APPENDS = _CODE["EMPTY_LIST"], _CODE["APPEND"], _CODE["APPENDS"]
+EMPTY_DICT, SETITEM, SETITEMS = _CODE["EMPTY_DICT"], _CODE["SETITEM"], _CODE["SETITEMS"]
+EMPTY_SET, ADDITEMS, FROZENSET = _CODE["EMPTY_SET"], _CODE["ADDITEMS"], _CODE["FROZENSET"]
+POP, POP_MARK = _CODE["POP"], _CODE["POP_MARK"]
+STACK_GLOBAL, REDUCE, NEWOBJ, NEWOBJ_EX, BUILD = (_CODE[name] for name in ("STACK_GLOBAL", "REDUCE", "NEWOBJ", "NEWOBJ_EX", "BUILD"))
+
+# Operands of variable length: the width of the length field, and the lengths that no shorter form could hold.
+_DATA: Final = {
+    BINUNICODE: (4, 256),
+    BINUNICODE8: (8, 1 << 32),
+    BINBYTES: (4, 256),
+    BINBYTES8: (8, 1 << 32),
+    BYTEARRAY8: (8, 0),
+}
+# Lib/pickle.py, class _Framer: what is at least this long stands outside the frames, what would make a frame
+# shorter than FRAME_SIZE_MIN is not framed.
+_FRAME_SIZE_TARGET: Final = 65536
+_FRAME_SIZE_MIN: Final = 4
+
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
+_ATOMS: Final = frozenset((str, int, float, bool, bytes, type(None)))
+_TEXT_ONLY: Final = frozenset((str,))
+_GETATTR: Final = ("builtins", "getattr")
+
+_unpack_double = struct.Struct(">d").unpack_from
+_unpack_int = struct.Struct("<i").unpack_from
+
+
+def trace(program: bytes, *, buffers: Iterable[Bytes] = (), limits: Limits | None = None) -> Trace:
+    """Run `program` on abstract values and return everything that it would do. Nothing is imported or executed.
+
+    `buffers` are the out-of-band buffers, whose content no rule of the machine looks at. Raises `ProgramError` with the offset if the
+    program is not one that CPython's picklers write at protocol 5, `LimitError` if it passes a limit.
+    """
+    return _Machine(program, tuple(buffers), limits or Limits()).run()
+
+
+class _Machine:
+    def __init__(self, program: bytes, buffers: tuple[Bytes, ...], limits: Limits) -> None:
+        self.program = program
+        self.buffers = buffers
+        self.limits = limits
+        self.globals: dict[tuple[str, str], Global] = {}
+        self.made: list[Made] = []
+        self.keyed: list[Made] = []
+        self.hashed: list[tuple[Any, list[Any]]] = []
+        self.key_nodes = 0
+        # Arguments and states that `_freeze` has not walked yet, and the tuples that it has.
+        self.handed: list[Any] = []
+        self.walked: dict[int, tuple[Any, ...]] = {}
+
+    def run(self) -> Trace:
+        if len(self.program) > self.limits.program_bytes:
+            raise LimitError(f"the program takes {len(self.program)} bytes; limits allow {self.limits.program_bytes} (`program_bytes` of Limits)")
+        if self.program[:2] != b"\x80\x05":
+            _refuse(0, "the program does not begin with PROTO 5")
+        at = [2]
+        try:
+            root = self._loop(at)
+        except IndexError:
+            # Every index in the loop is into the program, the stack or the memo; _where tells which.
+            self._explain(at[0])
+        return Trace(
+            program=self.program,
+            buffers=self.buffers,
+            root=root,
+            made=tuple(sorted(self.made, key=attrgetter("done"))),
+            globals=tuple(self.globals.values()),
+            keyed=tuple(self.keyed),
+            hashed=tuple(self.hashed),
+            limits=self.limits,
+            _proof=_PROOF,
+        )
+
+    def _explain(self, pos: int) -> NoReturn:
+        if pos >= len(self.program):
+            _refuse(pos, "the program ends without STOP")
+        opcode = OPCODES[self.program[pos]]
+        _refuse(pos, f"{opcode.name} needs an operand, stack value, mark or memo entry that is not there")
+
+    def _loop(self, at: list[int]) -> Any:
+        program = self.program
+        end = len(program)
+        stack: list[Any] = []
+        marks: list[list[Any]] = []
+        memo: list[Any] = []
+        next_buffer = 0
+        objects = 0
+        nests = 0
+        large_bytes = 0
+        max_objects = self.limits.objects
+        nodes = _NODES
+        pos = 2
+        unframed = 0
+        stopped = False
+
+        while not stopped:
+            at[0] = pos
+            code = program[pos]
+            large = False
+            if code == FRAME:
+                if unframed:
+                    _refuse(pos, "operations stand before this frame that belong into a frame")
+                length = int.from_bytes(program[pos + 1 : pos + 9], "little")
+                limit = pos + 9 + length
+                if limit > end or pos + 9 > end:
+                    _refuse(pos, f"FRAME says {length} bytes and only {max(end - pos - 9, 0)} follow")
+                if length < _FRAME_SIZE_MIN:
+                    _refuse(pos, f"a FRAME of {length} bytes is never written")
+                pos += 9
+            elif code in _DATA and self._operand(pos)[1] >= _FRAME_SIZE_TARGET:
+                start, length = self._operand(pos)
+                large_bytes += length
+                limit = start + length
+                unframed = 0
+                large = True
+            else:
+                # A single operation outside the frames: see _FRAME_SIZE_MIN.
+                limit = pos + 1
+            if end - large_bytes > self.limits.operation_bytes and pos - large_bytes > self.limits.operation_bytes:
+                raise LimitError(f"the program has more than {self.limits.operation_bytes} bytes of operations (`operation_bytes` of Limits)")
+            begin = pos
+            framed = code == FRAME
+
+            while pos < limit:
+                code = program[pos]
+                at[0] = pos
+                if code == MEMOIZE:
+                    memo.append(stack[-1])
+                    pos += 1
+                elif code == BINGET:
+                    value = memo[program[pos + 1]]
+                    if type(value) in nodes:
+                        value.handles += 1
+                    stack.append(value)
+                    pos += 2
+                elif code == SHORT_BINUNICODE:
+                    length = program[pos + 1]
+                    pos += 2 + length
+                    if pos > end:
+                        _short(at[0], length)
+                    stack.append(_decode(program[pos - length : pos], at[0]))
+                elif code == BININT1:
+                    stack.append(program[pos + 1])
+                    pos += 2
+                elif code == NONE:
+                    stack.append(None)
+                    pos += 1
+                elif code == MARK:
+                    marks.append(stack)
+                    stack = []
+                    pos += 1
+                elif code == BINFLOAT:
+                    if pos + 9 > end:
+                        _short(pos, 8)
+                    stack.append(_unpack_double(program, pos + 1)[0])
+                    pos += 9
+                elif code == REDUCE or code == NEWOBJ:
+                    args = stack.pop()
+                    callee = stack.pop()
+                    if type(args) is not tuple:
+                        _refuse(pos, f"{OPCODES[code].name} takes a tuple of arguments, not {_describe(args)}")
+                    if type(callee) is not Global:
+                        callee = self._derived(callee, code, pos)
+                    callee.called += 1
+                    made = Made("call" if code == REDUCE else "new", callee, args, None, pos)
+                    objects += 1
+                    nests += 1
+                    if objects > max_objects:
+                        self._too_many_objects()
+                    self.made.append(made)
+                    if args:
+                        self.handed.append(args)
+                    stack.append(made)
+                    pos += 1
+                elif code == BUILD:
+                    state = stack.pop()
+                    target = stack[-1]
+                    if type(target) is not Made:
+                        _refuse(pos, f"BUILD on {_describe(target)}: only what REDUCE or NEWOBJ has just made takes a state")
+                    if target.state is not ABSENT:
+                        _refuse(pos, f"a second BUILD on the object made by {target.callee} at byte {target.at}")
+                    if target.how == "call" and target.handles > 1:
+                        _refuse(pos, f"BUILD on the result of {target.callee} (byte {target.at}) after it was used")
+                    if target.frozen and (target.items or target.pairs):
+                        _refuse(pos, f"BUILD on the object made by {target.callee} at byte {target.at} after it was handed over")
+                    target.state = state
+                    target.done = pos
+                    target.early = target.handles > 1
+                    self.handed.append(state)
+                    nests += 1
+                    pos += 1
+                elif code == TUPLE2:
+                    second = stack.pop()
+                    stack[-1] = (stack[-1], second)
+                    nests += 1
+                    pos += 1
+                elif code == TUPLE1:
+                    stack[-1] = (stack[-1],)
+                    nests += 1
+                    pos += 1
+                elif code == TUPLE3:
+                    third = stack.pop()
+                    second = stack.pop()
+                    stack[-1] = (stack[-1], second, third)
+                    nests += 1
+                    pos += 1
+                elif code == TUPLE:
+                    items = stack
+                    stack = marks.pop()
+                    if len(items) < 4:
+                        _refuse(pos, f"TUPLE of {len(items)} values has a shorter form")
+                    stack.append(tuple(items))
+                    nests += 1
+                    pos += 1
+                elif code == EMPTY_DICT or code == EMPTY_LIST or code == EMPTY_SET:
+                    stack.append(Dict() if code == EMPTY_DICT else List() if code == EMPTY_LIST else Set())
+                    objects += 1
+                    if objects > max_objects:
+                        self._too_many_objects()
+                    pos += 1
+                elif code == SETITEMS or code == SETITEM:
+                    if code == SETITEM:
+                        value = stack.pop()
+                        items = [stack.pop(), value]
+                    else:
+                        items = stack
+                        stack = marks.pop()
+                    # CPython's C pickler ends a dict or set of a multiple of 1,000 items with an empty group.
+                    if len(items) % 2:
+                        _refuse(pos, "SETITEMS takes pairs of key and value")
+                    target = stack[-1]
+                    if type(target) is Dict:
+                        flat = target.flat
+                    elif type(target) is Made:
+                        flat = target.pairs
+                    else:
+                        _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
+                    if target.handles > 1:
+                        self._check_not_frozen(target, pos)
+                    keys = items[::2]
+                    if not _TEXT_ONLY.issuperset(map(type, keys)):
+                        self._check_keys(target, keys, pos)
+                    flat.extend(items)
+                    nests += 1
+                    pos += 1
+                elif code == APPENDS or code == APPEND:
+                    if code == APPEND:
+                        items = [stack.pop()]
+                    else:
+                        items = stack
+                        stack = marks.pop()
+                    target = stack[-1]
+                    if type(target) is not List and type(target) is not Made:
+                        _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
+                    if target.handles > 1:
+                        self._check_not_frozen(target, pos)
+                    target.items.extend(items)
+                    nests += 1
+                    pos += 1
+                elif code == NEWTRUE or code == NEWFALSE:
+                    stack.append(code == NEWTRUE)
+                    pos += 1
+                elif code == EMPTY_TUPLE:
+                    stack.append(())
+                    pos += 1
+                elif code == LONG_BINGET:
+                    index = int.from_bytes(program[pos + 1 : pos + 5], "little")
+                    if pos + 5 > end:
+                        _short(pos, 4)
+                    if index < 256:
+                        _refuse(pos, f"LONG_BINGET of memo entry {index} has a shorter form")
+                    value = memo[index]
+                    if type(value) in nodes:
+                        value.handles += 1
+                    stack.append(value)
+                    pos += 5
+                elif code == BININT or code == BININT2:
+                    if code == BININT:
+                        if pos + 5 > end:
+                            _short(pos, 4)
+                        value = _unpack_int(program, pos + 1)[0]
+                        shorter = 0 <= value <= 0xFFFF
+                        pos += 5
+                    else:
+                        value = program[pos + 1] | program[pos + 2] << 8
+                        shorter = value <= 0xFF
+                        pos += 3
+                    if shorter:
+                        _refuse(at[0], f"the integer {value} has a shorter form")
+                    stack.append(value)
+                elif code == SHORT_BINBYTES:
+                    length = program[pos + 1]
+                    pos += 2 + length
+                    if pos > end:
+                        _short(at[0], length)
+                    stack.append(program[pos - length : pos])
+                elif code == STACK_GLOBAL:
+                    name = stack.pop()
+                    module = stack.pop()
+                    stack.append(self._global(module, name, pos))
+                    pos += 1
+                elif code in _DATA:
+                    start, length = self._operand(pos)
+                    pos = start + length
+                    if length >= _FRAME_SIZE_TARGET and not large:
+                        _refuse(at[0], f"{length} bytes within a frame: byte strings of 64 KiB and more stand outside the frames")
+                    if code == BYTEARRAY8:
+                        objects += 1
+                        if objects > max_objects:
+                            self._too_many_objects()
+                        stack.append(ByteArray(start, pos))
+                    elif code == BINBYTES or code == BINBYTES8:
+                        stack.append(program[start:pos])
+                    else:
+                        stack.append(_decode(program[start:pos], at[0]))
+                elif code == NEXT_BUFFER:
+                    if next_buffer == len(self.buffers):
+                        _refuse(pos, f"NEXT_BUFFER, and all {next_buffer} buffers are used")
+                    buffer = Buffer(next_buffer, memoryview(self.buffers[next_buffer]).nbytes)
+                    next_buffer += 1
+                    if program[pos + 1] == READONLY_BUFFER:
+                        buffer.readonly = True
+                        pos += 1
+                    if program[pos + 1] == MEMOIZE:
+                        _refuse(pos, "a buffer in the memo could be used twice")
+                    stack.append(buffer)
+                    pos += 1
+                elif code == LONG1 or code == LONG4:
+                    stack.append(self._integer(pos))
+                    length = program[pos + 1] if code == LONG1 else int.from_bytes(program[pos + 1 : pos + 5], "little")
+                    pos += (2 if code == LONG1 else 5) + length
+                elif code == ADDITEMS:
+                    items = stack
+                    stack = marks.pop()
+                    target = stack[-1]
+                    if type(target) is not Set:
+                        _refuse(pos, f"ADDITEMS on {_describe(target)}")
+                    if target.handles > 1:
+                        self._check_not_frozen(target, pos)
+                    if not _TEXT_ONLY.issuperset(map(type, items)):
+                        self._check_keys(target, items, pos)
+                    target.items.extend(items)
+                    nests += 1
+                    pos += 1
+                elif code == FROZENSET:
+                    frozen = FrozenSet(stack)
+                    stack = marks.pop()
+                    if not _TEXT_ONLY.issuperset(map(type, frozen.items)):
+                        self._check_keys(frozen, frozen.items, pos)
+                    stack.append(frozen)
+                    nests += 1
+                    pos += 1
+                elif code == NEWOBJ_EX:
+                    kwargs = stack.pop()
+                    args = stack.pop()
+                    callee = stack.pop()
+                    if type(callee) is not Global or type(args) is not tuple or type(kwargs) is not Dict:
+                        _refuse(pos, "NEWOBJ_EX takes a name, a tuple and a dict")
+                    if any(type(key) is not str for key in kwargs.flat[::2]):
+                        _refuse(pos, "keyword arguments are named by text")
+                    callee.called += 1
+                    made = Made("new", callee, args, kwargs, pos)
+                    objects += 1
+                    if objects > max_objects:
+                        self._too_many_objects()
+                    self.made.append(made)
+                    self.handed.append((args, kwargs))
+                    stack.append(made)
+                    nests += 1
+                    pos += 1
+                elif code == POP or code == POP_MARK:
+                    if code == POP_MARK:
+                        items = stack
+                        stack = marks.pop()
+                        pos += 1
+                    else:
+                        items = []
+                        while program[pos] == POP and len(items) < 3:
+                            items.insert(0, stack.pop())
+                            pos += 1
+                    self._check_recursive_tuple(items, memo, pos)
+                elif code == STOP:
+                    if marks or len(stack) != 1:
+                        _refuse(pos, "STOP with an open mark, or with other than one value on the stack")
+                    pos += 1
+                    stopped = True
+                    break
+                else:
+                    self._not_in_profile(code, pos)
+
+            if stopped and (pos != end or (framed and limit != end)):
+                _refuse(pos, f"{end - pos} bytes follow STOP, or a frame goes on after it")
+            if pos != limit and (framed or large):
+                _refuse(begin, "an operation does not end where its frame ends")
+            if framed or large:
+                unframed = 0
+            else:
+                unframed += pos - begin
+                if unframed >= _FRAME_SIZE_MIN:
+                    _refuse(begin, "operations outside a frame")
+
+        if next_buffer != len(self.buffers):
+            _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
+        if nests > self.limits.nesting:
+            self._check_nesting(stack[0])
+        return stack[0]
+
+    def _operand(self, pos: int) -> tuple[int, int]:
+        """Return where the operand of a data opcode begins, and its length. It lies within the program."""
+        width, least = _DATA[self.program[pos]]
+        start = pos + 1 + width
+        length = int.from_bytes(self.program[pos + 1 : start], "little")
+        if start + length > len(self.program):
+            _short(pos, length)
+        if length < least:
+            _refuse(pos, f"{OPCODES[self.program[pos]].name} of {length} bytes has a shorter form")
+        return start, length
+
+    def _integer(self, pos: int) -> int:
+        code = self.program[pos]
+        start = pos + (2 if code == LONG1 else 5)
+        length = int.from_bytes(self.program[pos + 1 : start], "little")
+        if start + length > len(self.program):
+            _short(pos, length)
+        if length > self.limits.integer_bytes:
+            raise LimitError(f"at byte {pos} of the program: an integer of {length} bytes; limits allow {self.limits.integer_bytes} (`integer_bytes` of Limits)")
+        value = int.from_bytes(self.program[start : start + length], "little", signed=True)
+        shortest = (value if value >= 0 else ~value).bit_length() // 8 + 1
+        if -(1 << 31) <= value < 1 << 31 or length != shortest or (code == LONG4 and length < 256):
+            _refuse(pos, "an integer that is not in its shortest form")
+        return value
+
+    def _global(self, module: Any, name: Any, pos: int) -> Global:
+        if type(module) is not str or type(name) is not str:
+            _refuse(pos, f"a name is two texts, not {_describe(module)} and {_describe(name)}")
+        found = self.globals.get((module, name))
+        if found is None:
+            longest = max(len(module), len(name))
+            if longest > self.limits.name_length:
+                raise LimitError(f"at byte {pos} of the program: a name of {longest} characters; limits allow {self.limits.name_length} (`name_length` of Limits)")
+            if not _NAME.fullmatch(module) or not _NAME.fullmatch(name):
+                _refuse(pos, f"{ascii(module)[:80]}:{ascii(name)[:80]} is not the name of anything in a module")
+            found = self.globals[module, name] = Global(module, name, pos)
+        found.handles += 1
+        return found
+
+    def _derived(self, callee: Any, code: int, pos: int) -> Global:
+        """Return the name that `getattr(name, "text")` stands for, or refuse the callee."""
+        if (
+            code == REDUCE
+            and type(callee) is Made
+            and callee.how == "call"
+            and callee.callee.key == _GETATTR
+            and callee.state is ABSENT
+            and len(callee.args) == 2
+            and type(callee.args[0]) is Global
+            and type(callee.args[1]) is str
+            and _NAME.fullmatch(callee.args[1])
+        ):
+            owner, attribute = callee.args
+            key = (owner.module, f"{owner.name}.{attribute}")
+            found = self.globals.get(key)
+            if found is None:
+                found = self.globals[key] = Global(*key, pos, derived=True)
+            found.handles += 1
+            return found
+        _refuse(pos, f"{OPCODES[code].name} on {_describe(callee)}: only a name can be called, directly")
+
+    def _check_keys(self, container: Any, keys: list[Any], pos: int) -> None:
+        """Refuse keys whose hashing could run code that no rule has seen, recurse deep or explode."""
+        self.hashed.append((container, keys))
+        limits = self.limits
+        work = [(key, 0) for key in keys]
+        while work:
+            key, depth = work.pop()
+            self.key_nodes += 1
+            if self.key_nodes > limits.key_nodes or depth > limits.key_depth:
+                raise LimitError(
+                    f"at byte {pos} of the program: hashing the keys of a dict or the members of a set costs too much "
+                    "(`key_nodes` and `key_depth` of Limits)"
+                )
+            kind = type(key)
+            if kind in _ATOMS or kind is Global:
+                continue
+            if kind is tuple:
+                work.extend((part, depth + 1) for part in key)
+            elif kind is FrozenSet:
+                work.extend((part, depth + 1) for part in key.items)
+            elif kind is Made:
+                self.keyed.append(key)
+            else:
+                _refuse(pos, f"{_describe(key)} as a key of a dict or member of a set cannot be hashed")
+
+    def _check_not_frozen(self, target: Any, pos: int) -> None:
+        """Refuse to change what was handed over as an argument or a state (the freeze rule).
+
+        A value that was never fetched from the memo lies on the stack where it was made and nowhere else, so only
+        fetched ones come here. The walk marks each value once, however often this is called.
+        """
+        work = self.handed
+        while work:
+            value = work.pop()
+            kind = type(value)
+            if kind is tuple:
+                if id(value) not in self.walked:
+                    # Kept, so that no other tuple gets the same id.
+                    self.walked[id(value)] = value
+                    work.extend(value)
+            elif kind is List or kind is Set:
+                if not value.frozen:
+                    value.frozen = True
+                    work.extend(value.items)
+            elif kind is Dict:
+                if not value.frozen:
+                    value.frozen = True
+                    work.extend(value.flat)
+            elif kind is FrozenSet:
+                work.extend(item for item in value.items if type(item) is Made or type(item) is tuple)
+            elif kind is Made and not value.frozen:
+                value.frozen = True
+                # Its arguments and state were handed over themselves.
+                work.extend(value.items)
+                work.extend(value.pairs)
+        if target.frozen:
+            _refuse(
+                pos,
+                f"{_describe(target)} is changed after it was handed over as an argument or a state; "
+                "a list or dict that contains an object which refers back to it cannot be stored",
+            )
+
+    def _check_recursive_tuple(self, items: list[Any], memo: list[Any], pos: int) -> None:
+        """POP and POP_MARK occur only where the pickler has found that a tuple contains itself (Lib/pickle.py, save_tuple)."""
+        program = self.program
+        if program[pos] == BINGET:
+            found = memo[program[pos + 1]]
+        elif program[pos] == LONG_BINGET:
+            found = memo[int.from_bytes(program[pos + 1 : pos + 5], "little")]
+        else:
+            found = None
+        if (
+            type(found) is not tuple
+            or len(found) != len(items)
+            or not all(left is right or (type(left) is type(right) and type(left) in _ATOMS) for left, right in zip(found, items, strict=True))
+        ):
+            _refuse(pos, "POP drops values other than the items of a tuple that contains itself")
+
+    def _check_nesting(self, root: Any) -> None:
+        """Refuse containers nested deeper than the limit. Back references count as no further level."""
+        depths: dict[int, int] = {}
+        work: list[tuple[Any, bool]] = [(root, False)]
+        while work:
+            value, done = work.pop()
+            inner = _inside(value)
+            if done:
+                depth = 1 + max((depths.get(id(item), 0) for item in inner), default=0)
+                depths[id(value)] = depth
+                if depth > self.limits.nesting:
+                    raise LimitError(f"values are nested more than {self.limits.nesting} deep (`nesting` of Limits)")
+            elif id(value) not in depths:
+                depths[id(value)] = 0
+                work.append((value, True))
+                work.extend((item, False) for item in inner if id(item) not in depths)
+
+    def _too_many_objects(self) -> NoReturn:
+        raise LimitError(f"the program makes more than {self.limits.objects} objects (`objects` of Limits)")
+
+    def _not_in_profile(self, code: int, pos: int) -> NoReturn:
+        opcode = OPCODES.get(code)
+        if opcode is None:
+            _refuse(pos, f"{code:#04x} is not an opcode")
+        if code == FRAME:
+            _refuse(pos, "a FRAME within a frame")
+        if code == PROTO:
+            _refuse(pos, "a second PROTO")
+        if code == READONLY_BUFFER:
+            _refuse(pos, "READONLY_BUFFER does not follow NEXT_BUFFER")
+        _refuse(pos, f"{opcode.name} is not written at protocol 5: {opcode.prose}")
+
+
+_NODES: Final = frozenset((Global, Made, List, Dict, Set, FrozenSet, ByteArray))
+_CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
+
+
+def _inside(value: Any) -> list[Any]:
+    """Return the containers directly inside an abstract value."""
+    kind = type(value)
+    if kind is tuple:
+        parts: Iterable[Any] = value
+    elif kind is Dict:
+        parts = value.flat
+    elif kind is Made:
+        parts = [value.args, value.kwargs, value.state, *value.items, *value.pairs]
+    elif kind in _CONTAINERS:
+        parts = value.items
+    else:
+        return []
+    return [part for part in parts if type(part) in _CONTAINERS]
+
+
+def _decode(raw: bytes, pos: int) -> str:
+    try:
+        # CPython's pickler writes lone surrogates this way, and its unpickler reads them.
+        return raw.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        _refuse(pos, "text that is not UTF-8")
+
+
+def _describe(value: Any) -> str:
+    """Say what an abstract value is, without its content."""
+    kind = type(value)
+    if kind is Global:
+        return f"the name {value}"
+    if kind is Made:
+        return f"an object made by {value.callee}"
+    names = {type(None): "None", List: "a list", Dict: "a dict", Set: "a set", FrozenSet: "a frozenset", ByteArray: "a bytearray", Buffer: "a buffer"}
+    return names.get(kind, f"a value of type {kind.__name__}")
+
+
+def _short(pos: int, length: int) -> NoReturn:
+    _refuse(pos, f"the operand says {length} bytes and the program ends before them")
+
+
+def _refuse(pos: int, what: str) -> NoReturn:
+    raise ProgramError(f"at byte {pos} of the program: {what}")

@@ -1,0 +1,431 @@
+"""`dump`, `load` and their kin: the only module that executes pickle.
+
+    dump: pickle -> trace -> admit -> resolve -> seal
+    load: open -> trace -> admit -> resolve -> build
+
+What would not load is refused at dump. Each step needs the proof that the one before made (`Opened`, `Trace`,
+`Admitted`, `_Resolved`), so none can be skipped. The unpickler that builds can reach only the objects that were
+resolved from admitted names, each checked to be what its name says.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import functools
+import importlib
+import inspect as inspect_module
+import io
+import pickle
+import sys
+import types
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from . import container
+from .container import File, Info
+from .errors import LimitError, PolicyError, ProgramError, SafePickleError, VersionMismatchError, VersionMismatchWarning
+from .keys import Key, Keyring, as_keyring
+from .machine import Limits, Trace, trace
+from .policy import Admitted, Name, Policy, Use, admit
+
+__all__ = ["dump", "dumps", "inspect", "load", "loads", "verify"]
+
+AnyKey = Key | Keyring | str | bytes
+OnMismatch = Literal["error", "warn", "ignore"]
+Allow = Iterable[str | type | Callable[..., Any]]
+
+# Smaller arrays stay in the program, where they cost less than an entry in the header and an aligned place.
+OUT_OF_BAND_BYTES: Final = 4096
+
+# Import name -> distribution name, where they differ, for pip pins.
+_DISTRIBUTIONS: Final = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "dateutil": "python-dateutil"}
+
+
+def dump(
+    obj: Any,
+    file: File,
+    *,
+    key: AnyKey,
+    policy: Policy | None = None,
+    allow: Allow = (),
+    context: str | None = None,
+    serial: int | None = None,
+    expires: Any = None,
+    metadata: Any = None,
+    compress: None = None,
+) -> None:
+    """Pickle `obj`, sign it and write it to a path or binary file object.
+
+    A path is replaced atomically: after a failure or crash it holds the old file or the new one, whole. Arrays are
+    not copied; `obj` must not change meanwhile.
+
+    `key` signs (of a keyring, the primary). `context` says what the file is ("fraud-model/prod"), `serial` which one
+    (0 to 2**63 - 1), `expires` until when it loads (an aware datetime, a timedelta from now, or Unix seconds), `metadata` is
+    any JSON value. All are bound by the signature; `load` can ask for context and serial. `policy` and `allow` are
+    those of `load`: what `load` would refuse with them is refused here.
+
+    Raises `PolicyError` for a name that the policy does not allow, `ProgramError` for an object that cannot be
+    pickled, `KeyringError` for an unusable key, `ValueError` and `TypeError` for unusable arguments, `OSError`.
+    """
+    container.write(_sealed(obj, key, policy, allow, context, serial, expires, metadata, compress), file)
+
+
+def dumps(
+    obj: Any,
+    *,
+    key: AnyKey,
+    policy: Policy | None = None,
+    allow: Allow = (),
+    context: str | None = None,
+    serial: int | None = None,
+    expires: Any = None,
+    metadata: Any = None,
+    compress: None = None,
+) -> bytes:
+    """Return what `dump` would write."""
+    return b"".join(_sealed(obj, key, policy, allow, context, serial, expires, metadata, compress))
+
+
+def load(
+    file: File,
+    *,
+    key: AnyKey,
+    policy: Policy | None = None,
+    allow: Allow = (),
+    context: str | None = None,
+    min_serial: int | None = None,
+    threshold: int = 1,
+    mmap: bool = False,
+    limits: Limits | None = None,
+    on_version_mismatch: OnMismatch = "warn",
+) -> Any:
+    """Authenticate the file, judge its program, and only then rebuild and return the object.
+
+    `file` is a path or a binary file object, read to its end. With `context` and `min_serial` the caller states what
+    it expects. `threshold` asks for signatures by that many different keys of the keyring. With `mmap=True` arrays are
+    read-only views of the file, which nobody may write to while they live. If library versions differ from those of the
+    file, `on_version_mismatch` says whether to raise `VersionMismatchError`, warn, or go on.
+
+    Raises a `SafePickleError`, its class naming the stage: `UnsignedError`, `FormatError`, `AuthenticationError`,
+    `ProgramError`, `PolicyError`, `KeyringError`, `VersionMismatchError`; `OSError` if the file cannot be read.
+    """
+    limits = limits or Limits()
+    _checked_mismatch(on_version_mismatch)
+    chosen = _policy(policy, allow)
+    opened = container.open(
+        file,
+        as_keyring(key),
+        context=context,
+        min_serial=min_serial,
+        threshold=threshold,
+        map_file=mmap,
+        max_body_bytes=limits.body_bytes,
+    )
+    admitted = admit(trace(opened.program, buffers=opened.buffers, limits=limits), chosen)
+    resolved = _resolve(admitted)
+    _compare_versions(opened.info, on_version_mismatch)
+    return _build(resolved, opened.buffers, opened.info)
+
+
+def loads(
+    data: bytes,
+    *,
+    key: AnyKey,
+    policy: Policy | None = None,
+    allow: Allow = (),
+    context: str | None = None,
+    min_serial: int | None = None,
+    threshold: int = 1,
+    limits: Limits | None = None,
+    on_version_mismatch: OnMismatch = "warn",
+) -> Any:
+    """Return what `load` would return for a file with these bytes."""
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"loads takes bytes, not {type(data).__name__}: for a path or file use load(file, key=...)")
+    return load(
+        io.BytesIO(data),
+        key=key,
+        policy=policy,
+        allow=allow,
+        context=context,
+        min_serial=min_serial,
+        threshold=threshold,
+        limits=limits,
+        on_version_mismatch=on_version_mismatch,
+    )
+
+
+def verify(file: File, *, key: AnyKey, context: str | None = None, min_serial: int | None = None, threshold: int = 1) -> Info:
+    """Authenticate the whole file in constant memory and return what its header says. Never unpickles.
+
+    Raises like the first stage of `load`.
+    """
+    return container.verify(file, as_keyring(key), context=context, min_serial=min_serial, threshold=threshold)
+
+
+def inspect(file: File, *, key: AnyKey | None = None) -> Info:
+    """Return what the header of the file says. Never unpickles.
+
+    Without a key the result is an `UntrustedInfo`, which nobody vouches for; with one it is that of `verify`.
+    """
+    return container.peek(file) if key is None else verify(file, key=key)
+
+
+def _policy(policy: Policy | None, allow: Allow) -> Policy:
+    if policy is None:
+        policy = Policy.default()
+    elif not isinstance(policy, Policy):
+        raise TypeError(f"policy is a Policy, such as Policy.read(path), not {type(policy).__name__}")
+    if isinstance(allow, str):
+        raise TypeError(f"allow is a list of names or classes: allow=[{allow!r}]")
+    allowed = tuple(allow)
+    return policy.allow(*allowed) if allowed else policy
+
+
+# --- dump ------------------------------------------------------------------------------------------------------
+
+
+def _sealed(
+    obj: Any,
+    key: AnyKey,
+    policy: Policy | None,
+    allow: Allow,
+    context: str | None,
+    serial: int | None,
+    expires: Any,
+    metadata: Any,
+    compress: None,
+) -> list[container.Bytes]:
+    if compress is not None:
+        raise ValueError("this release writes no compressed files: leave compress=None")
+    keyring = as_keyring(key)
+    chosen = _policy(policy, allow)
+    program, buffers = _pickled(obj)
+    admitted = admit(trace(program, buffers=buffers), chosen)
+    _resolve(admitted)
+    return container.seal(
+        program,
+        buffers,
+        keyring,
+        context=context,
+        serial=serial,
+        expires=expires,
+        metadata=metadata,
+        libraries=_versions(admitted.libraries),
+    )
+
+
+def _pickled(obj: Any) -> tuple[bytes, list[memoryview]]:
+    """Return the program and the buffers of an object: protocol 5, large contiguous arrays out of band."""
+    stream = io.BytesIO()
+    buffers: list[memoryview] = []
+
+    def keep_in_band(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes < OUT_OF_BAND_BYTES:
+            return True
+        buffers.append(raw)
+        return False
+
+    pickler = pickle.Pickler(stream, protocol=5, buffer_callback=keep_in_band)
+    pickler.dispatch_table = {**copyreg.dispatch_table, **_numpy_reducers()}
+    try:
+        pickler.dump(obj)
+    except SafePickleError:
+        raise
+    except RecursionError:
+        raise LimitError("the object is nested too deep to be pickled: flatten it, or raise sys.setrecursionlimit()") from None
+    except (pickle.PicklingError, AttributeError) as error:
+        text = str(error)
+        if "<lambda>" in text or "<locals>" in text or "local object" in text or "not the same object" in text or "not found" in text:
+            raise PolicyError(
+                f"the object refers to a function or class that no file can name ({text}): a lambda, or something defined within a "
+                "function or in a notebook cell; define it at the top of a module, import it from there, and allow it by name"
+            ) from error
+        raise ProgramError(f"the object cannot be pickled: {text}") from error
+    except Exception as error:
+        raise ProgramError(f"the object cannot be pickled: {type(error).__name__}: {error}") from error
+    return stream.getvalue(), buffers
+
+
+def _numpy_reducers() -> Mapping[type, Callable[[Any], Any]]:
+    """Return reducers that write a `numpy.dtype` as a call with its description, so that no state is ever replayed.
+
+    `numpy.dtype.__setstate__` believes flags and offsets: a forged state makes bytes into pointers. Empty if
+    numpy is not loaded, since then no dtype can be within the object.
+    """
+    numpy = sys.modules.get("numpy")
+    return {} if numpy is None else _dtype_reducers(numpy)
+
+
+@functools.lru_cache(maxsize=1)
+def _dtype_reducers(numpy: types.ModuleType) -> Mapping[type, Callable[[Any], Any]]:
+    dtype = numpy.dtype
+
+    def reduce(value: Any) -> Any:
+        if value.metadata is not None:
+            # A call cannot carry metadata; the policy then refuses the state rather than lose it in silence.
+            return value.__reduce__()
+        if value.subdtype is not None:
+            return dtype, (value.subdtype,)
+        if value.names is None:
+            return dtype, (value.str,)
+        if value.type is not numpy.void:
+            return dtype, ((numpy.record, dtype((numpy.void, value))),) if value.type is numpy.record else value.__reduce__()
+        fields = [value.fields[name] for name in value.names]
+        spec = {
+            "names": value.names,
+            "formats": tuple(field[0] for field in fields),
+            "offsets": tuple(field[1] for field in fields),
+            "itemsize": value.itemsize,
+        }
+        if any(len(field) > 2 for field in fields):
+            spec["titles"] = tuple(field[2] if len(field) > 2 else None for field in fields)
+        return dtype, (spec, value.isalignedstruct)
+
+    return {type(dtype(code)): reduce for code in "?bhilqpBHILQPefdgFDGSUVOMm"}
+
+
+# --- load ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Resolved:
+    """Proof that the admitted names were resolved to the objects that they name."""
+
+    admitted: Admitted
+    objects: Mapping[Name, Any]
+
+
+def _resolve(admitted: Admitted) -> _Resolved:
+    """Import what the admitted program names, check that each object is what its name says, and return the objects.
+
+    Nothing of the program was imported before the whole of it was judged.
+    """
+    objects = {use.name: _resolve_use(use, admitted) for use in admitted.uses}
+    classes = {use.canonical: objects[use.name] for use in admitted.uses}
+    for name, keys in admitted.state_keys:
+        _check_no_shadowing(name, classes[name], keys)
+    return _Resolved(admitted, objects)
+
+
+def _resolve_use(use: Use, admitted: Admitted) -> Any:
+    problem: Exception | None = None
+    for module, qualified in use.found_at:
+        try:
+            found: Any = importlib.import_module(module)
+            for part in qualified.split("."):
+                found = getattr(found, part)
+        except Exception as error:
+            problem = error
+            continue
+        _check_identity(use, found, admitted.policy)
+        return found
+    module, qualified = use.canonical
+    raise PolicyError(
+        f"{module}:{qualified} cannot be found here ({type(problem).__name__}: {problem}): install the library, in the version that wrote the file"
+    ) from problem
+
+
+def _check_identity(use: Use, found: Any, policy: Policy) -> None:
+    """Refuse an object that is not the one its name says: a re-export, a module, something replaced at run time."""
+    module, qualified = use.canonical
+    if isinstance(found, types.ModuleType):
+        raise PolicyError(f"{module}:{qualified} is a module here, and a module is never a value")
+    if use.must_be_class and not isinstance(found, type):
+        raise PolicyError(f"{module}:{qualified} is not a class here, and the program makes an instance of it")
+    if use.must_be_callable and not callable(found):
+        raise PolicyError(f"{module}:{qualified} cannot be called here, and the program calls it")
+    own = (getattr(found, "__module__", None), getattr(found, "__qualname__", None) or getattr(found, "__name__", None))
+    if own == use.canonical or own in use.found_at or policy.canonical((str(own[0]), str(own[1]))) == use.canonical:
+        return
+    # Instances of classes of C, ufuncs and methods of builtins have no module of their own; their name must still fit.
+    if own[0] is None and own[1] == qualified.rpartition(".")[2]:
+        return
+    if type(found).__name__ == "ufunc" and found.__name__ == qualified:
+        return
+    if found is None or found is NotImplemented or found is Ellipsis:
+        return
+    raise PolicyError(f"{module}:{qualified} is another object here: it says that it is {own[0]}:{own[1]}")
+
+
+def _check_no_shadowing(name: Name, cls: Any, keys: frozenset[str]) -> None:
+    """Refuse state that would replace a method of its class on the instance."""
+    for key in sorted(keys):
+        attribute = inspect_module.getattr_static(cls, key, None)
+        if attribute is None or hasattr(type(attribute), "__set__") or isinstance(attribute, functools.cached_property):
+            continue
+        if callable(attribute) or hasattr(type(attribute), "__get__"):
+            raise PolicyError(f"the state of an instance of {name[0]}:{name[1]} sets {key!r}, which is the name of a method of that class")
+
+
+class _Unpickler(pickle.Unpickler):
+    """CPython's C unpickler, which can reach nothing but the resolved objects."""
+
+    def __init__(self, program: bytes, buffers: Iterable[Any], objects: Mapping[Name, Any]) -> None:
+        super().__init__(io.BytesIO(program), buffers=buffers)
+        self._objects = objects
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return self._objects[module, name]
+        except KeyError:
+            raise PolicyError(f"{module}:{name} was not judged") from None
+
+    def persistent_load(self, pid: Any) -> Any:
+        raise ProgramError("there are no persistent ids in a container")
+
+
+def _build(resolved: _Resolved, buffers: Iterable[memoryview], info: Info) -> Any:
+    judged: Trace = resolved.admitted.trace
+    try:
+        return _Unpickler(judged.program, buffers, resolved.objects).load()
+    except SafePickleError:
+        raise
+    except Exception as error:
+        raise ProgramError(
+            f"an admitted program failed while the object was built ({type(error).__name__}: {error}); "
+            f"it was written with {_described(info)}: the libraries here may be too far from those"
+        ) from error
+
+
+# --- versions --------------------------------------------------------------------------------------------------
+
+
+def _versions(libraries: Iterable[str]) -> dict[str, str]:
+    """Return the versions of those top-level modules that are loaded and have one."""
+    found = {}
+    for name in libraries:
+        version = getattr(sys.modules.get(name), "__version__", None)
+        if isinstance(version, str) and version.isprintable() and 0 < len(version) < container.MAX_TEXT:
+            found[name] = version
+    return found
+
+
+def _checked_mismatch(value: str) -> None:
+    if value not in ("error", "warn", "ignore"):
+        raise ValueError(f'on_version_mismatch is "error", "warn" or "ignore", not {value!r}')
+
+
+def _compare_versions(info: Info, on_mismatch: OnMismatch) -> None:
+    """Tell the caller if the running libraries are of other versions than those that wrote the file."""
+    if on_mismatch == "ignore":
+        return
+    running = _versions(info.libraries)
+    different = {name: version for name, version in info.libraries.items() if running.get(name) != version}
+    if not different:
+        return
+    said = ", ".join(f"{name} {version} (here: {running.get(name, 'none')})" for name, version in sorted(different.items()))
+    pins = " ".join(f'"{_DISTRIBUTIONS.get(name, name)}=={version}"' for name, version in sorted(different.items()))
+    message = f"the file was written with {said}; a model may predict differently with another version; to match it: pip install {pins}"
+    if on_mismatch == "error":
+        raise VersionMismatchError(message)
+    warnings.warn(message, VersionMismatchWarning, stacklevel=3)
+
+
+def _described(info: Info) -> str:
+    return ", ".join((f"Python {info.python}", *(f"{name} {version}" for name, version in sorted(info.libraries.items()))))
+
+
