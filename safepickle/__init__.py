@@ -6,16 +6,19 @@
     safepickle.dump(model, "model.spkl", key=key, context="fraud-model/prod", serial=7)
     model = safepickle.load("model.spkl", key=key, context="fraud-model/prod", min_serial=7)
 
-`load` does five things, in this order, on one buffer: authenticate the bytes, trace the pickle program on abstract
-values, judge every name and what is done with it, build, check. `dump` judges the same way before it signs, so
-what would not load is refused where the model is trained.
+`load` works on one buffer, in this order: authenticate the bytes, trace the pickle program on abstract values, judge
+every name and what is done with it, and only then build. `dump` judges the same way before it signs, so what would
+not load is refused where the model is trained.
 
 - `dump`, `load`, `dumps`, `loads`: as in pickle, with a key.
 - `verify` authenticates a file, `inspect` shows its header; neither unpickles.
-- `SecretKey`, `Keyring`, `read_key`: keys. A key is never an argument on a command line and never has a default.
-- `Policy`, `Limits`: what a file may use and cost. The default policy covers scikit-learn, numpy, scipy and pandas.
+- `SecretKey`, `Keyring`, `read_key`: keys. A key has no default and is never an argument of a command.
+- `Policy`, `Limits`: what a file may use, and what it may cost. The default policy covers scikit-learn, numpy, scipy and pandas.
 - Everything refused raises a `SafePickleError`; its class names the stage.
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from .container import Info, UntrustedInfo
 from .errors import (
@@ -33,9 +36,12 @@ from .errors import (
     VersionMismatchWarning,
 )
 from .keys import Keyring, SecretKey, Signature, read_key
-from .machine import Limits
-from .pickling import dump, dumps, inspect, load, loads, verify
-from .policy import Policy
+from .verifying import inspect, verify
+
+if TYPE_CHECKING:
+    from .machine import Limits
+    from .pickling import dump, dumps, load, loads
+    from .policy import Policy
 
 __version__ = "0.1.0"
 
@@ -67,3 +73,17 @@ __all__ = [
     "read_key",
     "verify",
 ]
+
+# Fetched on first use, so that a verifier has neither pickle nor the policy in memory.
+_LATER = {"Limits": "machine", "Policy": "policy", "dump": "pickling", "dumps": "pickling", "load": "pickling", "loads": "pickling"}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LATER.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{module}", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

@@ -265,7 +265,9 @@ def _stats_distribution(made: Made, findings: Findings) -> str | None:
         return "a distribution has a dict as its state"
     for key, value in zip(made.state.flat[::2], made.state.flat[1::2], strict=True):
         if key == "_parse_arg_template":
-            return None if type(value) is str and _STATS_TEMPLATE.fullmatch(value) else "its _parse_arg_template is other text than scipy's, and it would be executed"
+            if type(value) is str and _STATS_TEMPLATE.fullmatch(value):
+                return None
+            return "its _parse_arg_template is other text than scipy's, and it would be executed"
     return "its _parse_arg_template is missing"
 
 
@@ -398,7 +400,7 @@ def _arrow_lengths(kind: Any, end: int, contents: list[Bytes | None], children: 
         size = 8 if _ARROW_OFFSETS.get(alias) == "q" else 4
         if len(view) < (end + 1) * size:
             return "the offsets of a column are fewer than its items"
-        offsets = view[: (end + 1) * size].cast(_ARROW_OFFSETS.get(alias, "i")).tolist()
+        offsets = [each for (each,) in struct.iter_unpack("<q" if size == 8 else "<i", view[: (end + 1) * size])]
         room = inner if inner is not None else len(contents[2] or b"")
         if offsets[0] < 0 or offsets[-1] > room or offsets != sorted(offsets):
             return "the offsets of a column reach beyond its data"

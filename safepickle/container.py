@@ -407,14 +407,12 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
     """
     with _source(file) as source:
         view = source.map() if map_file else None
-        if view is not None:
-            source = _Source(_ViewFile(view), len(view))
-        front = _read_front(source)
+        front = _read_front(source if view is None else _Source(_ViewFile(view), len(view)))
         trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold))
         header = _parse_header(front.raw)
         _check_expectations(header, context, min_serial, int(now()))
         if header.body_bytes > max_body_bytes:
-            raise LimitError(f"the body takes {header.body_bytes} bytes; limits allow {max_body_bytes}: raise `body_bytes` of Limits if that is meant")
+            raise LimitError(f"the body takes {header.body_bytes} bytes; limits allow {max_body_bytes} (`body_bytes` of Limits)")
         _check_size(source, front, header)
         starts = _body_layout(header.program, header.buffers)
         if view is not None:
@@ -451,14 +449,16 @@ def verify(
         _check_size(source, front, header)
         _check_body_in_windows(source, header)
         source.check_end()
-    return _info(Info, front, header, trusted)
+    info: Info = _info(Info, front, header, trusted)
+    return info
 
 
 def peek(file: File) -> UntrustedInfo:
     """Return what the header claims, checked by nobody. The body is not read."""
     with _source(file) as source:
         front = _read_front(source)
-        return _info(UntrustedInfo, front, _parse_header(front.raw), ())
+        info: UntrustedInfo = _info(UntrustedInfo, front, _parse_header(front.raw), ())
+    return info
 
 
 @dataclass(frozen=True, slots=True)
@@ -525,7 +525,7 @@ class _Source:
 
     def check_end(self) -> None:
         if self.read(1):
-            raise FormatError("bytes follow the end of the container: something was appended; fetch the file again from where it was made")
+            _appended("bytes follow")
 
     def map(self) -> memoryview:
         """Return the file, mapped read-only."""
@@ -598,7 +598,7 @@ def _read_front(source: _Source) -> _Front:
 
 
 def _parse_signatures(block: bytes, count: int) -> tuple[Signature, ...]:
-    signatures = []
+    signatures: list[Signature] = []
     order = []
     at = 0
     while at < len(block) and len(signatures) < count:
@@ -733,7 +733,7 @@ def _check_size(source: _Source, front: _Front, header: _Header) -> None:
         return
     if source.size < expected:
         _truncated("the file", expected, source.size)
-    raise FormatError(f"{source.size - expected} bytes follow the end of the container: something was appended; fetch the file again from where it was made")
+    _appended(f"{source.size - expected} bytes follow")
 
 
 def _allocate(count: int) -> memoryview:
@@ -808,6 +808,10 @@ def _info(kind: type[Any], front: _Front, header: _Header, trusted: tuple[str, .
 
 def _time(seconds: int) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
+
+
+def _appended(what: str) -> NoReturn:
+    raise FormatError(f"{what} the end of the container: something was appended; fetch the file again from where it was made")
 
 
 def _truncated(what: str, expected: int, found: int) -> NoReturn:

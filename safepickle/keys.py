@@ -26,7 +26,7 @@ from typing import Any, Final, NoReturn
 
 from .errors import AuthenticationError, KeyringError, UnknownKeyError
 
-__all__ = ["HMAC_SHA256", "Key", "Keyring", "SecretKey", "Signature", "as_keyring", "read_key", "signed_message"]
+__all__ = ["HMAC_SHA256", "AnyKey", "Key", "Keyring", "SecretKey", "Signature", "as_keyring", "read_key", "signed_message"]
 
 HMAC_SHA256: Final = "hmac-sha256"
 SIGNATURE_LENGTHS: Final = {HMAC_SHA256: 32}
@@ -102,9 +102,7 @@ class SecretKey:
         """
         match = _TEXT_FORM.fullmatch(text.strip()) if isinstance(text, str) else None
         if match is None:
-            raise KeyringError(
-                "this is not a textual key: it must be one line 'spk1_<key id>_<base64url>' as `safepickle keygen` writes it"
-            )
+            raise KeyringError("this is not a textual key: it must be one line 'spk1_<key id>_<base64url>' as `safepickle keygen` writes it")
         key_id, encoded = match.groups()
         try:
             raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
@@ -112,9 +110,7 @@ class SecretKey:
             raw = b""
         secret, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
         if not hmac.compare_digest(checksum, _checksum(key_id, secret)) or _base64url(raw) != encoded:
-            raise KeyringError(
-                f"the textual key {key_id} is damaged: its checksum does not match; copy it again, whole, from where you keep it"
-            )
+            raise KeyringError(f"the textual key {key_id} is damaged: its checksum does not match; copy it again, whole, from where you keep it")
         key = cls(secret)
         if key.key_id != key_id:
             raise KeyringError(f"the textual key says key id {key_id} but its secret has key id {key.key_id}")
@@ -236,6 +232,10 @@ class Keyring:
         raise KeyringError("a keyring is never pickled: move the keys through a secret store instead")
 
 
+AnyKey = Key | Keyring | str | bytes
+"""What the public functions take as `key`: a key, a keyring, a key URI, or raw bytes of at least 32."""
+
+
 def as_key(key: Any) -> Key:
     """Return the key that `key` is or names: a key object, a key URI, or raw bytes of at least 32."""
     if isinstance(key, SecretKey):
@@ -245,12 +245,8 @@ def as_key(key: Any) -> Key:
     if isinstance(key, (bytes, bytearray)):
         return SecretKey(bytes(key))
     if key is None:
-        raise KeyringError(
-            "no key: pass key=read_key('env:SAFEPICKLE_KEY'), a SecretKey or a Keyring; there is no way to load or sign without one"
-        )
-    raise KeyringError(
-        f"a key is a SecretKey, a Keyring, a key URI such as 'env:SAFEPICKLE_KEY', or bytes of at least 32, not {type(key).__name__}"
-    )
+        raise KeyringError("no key: pass key=read_key('env:SAFEPICKLE_KEY'), a SecretKey or a Keyring; there is no way to load or sign without one")
+    raise KeyringError(f"a key is a SecretKey, a Keyring, a key URI such as 'env:SAFEPICKLE_KEY', or bytes of at least 32, not {type(key).__name__}")
 
 
 def as_keyring(key: Any) -> Keyring:
@@ -284,9 +280,7 @@ def read_key(uri: str) -> Key:
 def _from_environment(name: str) -> Key:
     text = os.environ.get(name)
     if not text:
-        raise KeyringError(
-            f"the environment variable {name} is not set: make a key with `safepickle keygen` and put it there"
-        )
+        raise KeyringError(f"the environment variable {name} is not set: make a key with `safepickle keygen` and put it there")
     try:
         return SecretKey.from_text(text)
     except KeyringError as error:
@@ -336,20 +330,16 @@ _READERS: Final[dict[str, Callable[[str], Key]]] = {"env": _from_environment, "f
 
 def _checked_secret(secret: Any) -> bytes:
     if not isinstance(secret, (bytes, bytearray)):
-        raise KeyringError(
-            f"a secret is bytes, not {type(secret).__name__}: a password is not a key; make one with SecretKey.generate()"
-        )
+        raise KeyringError(f"a secret is bytes, not {type(secret).__name__}: a password is not a key; make one with SecretKey.generate()")
     if len(secret) < MIN_SECRET_BYTES:
         raise KeyringError(
-            f"a secret of {len(secret)} bytes is too short: at least {MIN_SECRET_BYTES} random bytes are needed; "
-            "make one with SecretKey.generate()"
+            f"a secret of {len(secret)} bytes is too short: at least {MIN_SECRET_BYTES} random bytes are needed; make one with SecretKey.generate()"
         )
     if len(secret) > MAX_SECRET_BYTES:
         raise KeyringError(f"a secret of {len(secret)} bytes is too long: at most {MAX_SECRET_BYTES}")
     if secret.startswith(_NOT_SECRETS):
         raise KeyringError(
-            "these bytes are a textual or PEM key, not a secret: use read_key() or SecretKey.from_text(); "
-            "a public key must never serve as a secret"
+            "these bytes are a textual or PEM key, not a secret: use read_key() or SecretKey.from_text(); a public key must never serve as a secret"
         )
     if len(set(secret)) < MIN_DISTINCT_BYTES:
         raise KeyringError("these bytes are not random: make a key with SecretKey.generate()")

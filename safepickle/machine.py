@@ -785,7 +785,9 @@ class _Machine:
         if start + length > len(self.program):
             _short(pos, length)
         if length > self.limits.integer_bytes:
-            raise LimitError(f"at byte {pos} of the program: an integer of {length} bytes; limits allow {self.limits.integer_bytes} (`integer_bytes` of Limits)")
+            raise LimitError(
+                f"at byte {pos} of the program: an integer of {length} bytes; limits allow {self.limits.integer_bytes} (`integer_bytes` of Limits)"
+            )
         value = int.from_bytes(self.program[start : start + length], "little", signed=True)
         shortest = (value if value >= 0 else ~value).bit_length() // 8 + 1
         if -(1 << 31) <= value < 1 << 31 or length != shortest or (code == LONG4 and length < 256):
@@ -799,7 +801,9 @@ class _Machine:
         if found is None:
             longest = max(len(module), len(name))
             if longest > self.limits.name_length:
-                raise LimitError(f"at byte {pos} of the program: a name of {longest} characters; limits allow {self.limits.name_length} (`name_length` of Limits)")
+                raise LimitError(
+                    f"at byte {pos} of the program: a name of {longest} characters; limits allow {self.limits.name_length} (`name_length` of Limits)"
+                )
             if not _NAME.fullmatch(module) or not _NAME.fullmatch(name):
                 _refuse(pos, f"{ascii(module)[:80]}:{ascii(name)[:80]} is not the name of anything in a module")
             found = self.globals[module, name] = Global(module, name, pos)
@@ -808,7 +812,7 @@ class _Machine:
 
     def _derived(self, callee: Any, code: int, pos: int) -> Global:
         """Return the name that `getattr(name, "text")` stands for, or refuse the callee."""
-        if (
+        if not (
             code == REDUCE
             and type(callee) is Made
             and callee.how == "call"
@@ -819,14 +823,14 @@ class _Machine:
             and type(callee.args[1]) is str
             and _NAME.fullmatch(callee.args[1])
         ):
-            owner, attribute = callee.args
-            key = (owner.module, f"{owner.name}.{attribute}")
-            found = self.globals.get(key)
-            if found is None:
-                found = self.globals[key] = Global(*key, pos, derived=True)
-            found.handles += 1
-            return found
-        _refuse(pos, f"{OPCODES[code].name} on {_describe(callee)}: only a name can be called, directly")
+            _refuse(pos, f"{OPCODES[code].name} on {_describe(callee)}: only a name can be called, directly")
+        owner, attribute = callee.args
+        key = (owner.module, f"{owner.name}.{attribute}")
+        found = self.globals.get(key)
+        if found is None:
+            found = self.globals[key] = Global(*key, pos, derived=True)
+        found.handles += 1
+        return found
 
     def _check_keys(self, container: Any, keys: list[Any], pos: int) -> None:
         """Refuse keys whose hashing could run code that no rule has seen, recurse deep or explode."""

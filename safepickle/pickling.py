@@ -13,7 +13,7 @@ from __future__ import annotations
 import copyreg
 import functools
 import importlib
-import inspect as inspect_module
+import inspect
 import io
 import pickle
 import sys
@@ -26,13 +26,12 @@ from typing import Any, Final, Literal
 from . import container
 from .container import File, Info
 from .errors import LimitError, PolicyError, ProgramError, SafePickleError, VersionMismatchError, VersionMismatchWarning
-from .keys import Key, Keyring, as_keyring
+from .keys import AnyKey, as_keyring
 from .machine import Limits, Trace, trace
 from .policy import Admitted, Name, Policy, Use, admit
 
-__all__ = ["dump", "dumps", "inspect", "load", "loads", "verify"]
+__all__ = ["dump", "dumps", "load", "loads"]
 
-AnyKey = Key | Keyring | str | bytes
 OnMismatch = Literal["error", "warn", "ignore"]
 Allow = Iterable[str | type | Callable[..., Any]]
 
@@ -155,22 +154,6 @@ def loads(
         limits=limits,
         on_version_mismatch=on_version_mismatch,
     )
-
-
-def verify(file: File, *, key: AnyKey, context: str | None = None, min_serial: int | None = None, threshold: int = 1) -> Info:
-    """Authenticate the whole file in constant memory and return what its header says. Never unpickles.
-
-    Raises like the first stage of `load`.
-    """
-    return container.verify(file, as_keyring(key), context=context, min_serial=min_serial, threshold=threshold)
-
-
-def inspect(file: File, *, key: AnyKey | None = None) -> Info:
-    """Return what the header of the file says. Never unpickles.
-
-    Without a key the result is an `UntrustedInfo`, which nobody vouches for; with one it is that of `verify`.
-    """
-    return container.peek(file) if key is None else verify(file, key=key)
 
 
 def _policy(policy: Policy | None, allow: Allow) -> Policy:
@@ -318,7 +301,7 @@ def _resolve_use(use: Use, admitted: Admitted) -> Any:
             found: Any = importlib.import_module(module)
             for part in qualified.split("."):
                 found = getattr(found, part)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - importing a library can raise anything; the last one is told below
             problem = error
             continue
         _check_identity(use, found, admitted.policy)
@@ -341,12 +324,13 @@ def _check_identity(use: Use, found: Any, policy: Policy) -> None:
     own = (getattr(found, "__module__", None), getattr(found, "__qualname__", None) or getattr(found, "__name__", None))
     if own == use.canonical or own in use.found_at or policy.canonical((str(own[0]), str(own[1]))) == use.canonical:
         return
-    # Instances of classes of C, ufuncs and methods of builtins have no module of their own; their name must still fit.
     if own[0] is None and own[1] == qualified.rpartition(".")[2]:
+        # Methods of builtins, and ufuncs of some releases, do not know their module.
         return
     if type(found).__name__ == "ufunc" and found.__name__ == qualified:
         return
-    if found is None or found is NotImplemented or found is Ellipsis:
+    if own[1] is None and not callable(found) and type(found).__module__.partition(".")[0] == module.partition(".")[0]:
+        # A constant, such as pandas.NA or Ellipsis: it has no name of its own.
         return
     raise PolicyError(f"{module}:{qualified} is another object here: it says that it is {own[0]}:{own[1]}")
 
@@ -354,7 +338,7 @@ def _check_identity(use: Use, found: Any, policy: Policy) -> None:
 def _check_no_shadowing(name: Name, cls: Any, keys: frozenset[str]) -> None:
     """Refuse state that would replace a method of its class on the instance."""
     for key in sorted(keys):
-        attribute = inspect_module.getattr_static(cls, key, None)
+        attribute = inspect.getattr_static(cls, key, None)
         if attribute is None or hasattr(type(attribute), "__set__") or isinstance(attribute, functools.cached_property):
             continue
         if callable(attribute) or hasattr(type(attribute), "__get__"):
@@ -427,5 +411,3 @@ def _compare_versions(info: Info, on_mismatch: OnMismatch) -> None:
 
 def _described(info: Info) -> str:
     return ", ".join((f"Python {info.python}", *(f"{name} {version}" for name, version in sorted(info.libraries.items()))))
-
-

@@ -47,7 +47,86 @@ _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 # Modules whose names no policy of a user may allow: they run code, reach files, or load other data. This is no
 # deny-list that anything relies on (what is in no rule is refused); it keeps a refusal from reading as advice.
 _NEVER: Final = frozenset(
-    ["__builtin__", "__main__", "_ctypes", "_io", "_operator", "_pickle", "_posixsubprocess", "_socket", "_thread", "_winapi", "asyncio", "atexit", "bdb", "builtins", "code", "codeop", "codecs", "commands", "copyreg", "ctypes", "dill", "cloudpickle", "distutils", "doctest", "ensurepip", "gc", "http", "imp", "importlib", "inspect", "io", "marshal", "mmap", "multiprocessing", "nt", "ntpath", "numba", "operator", "os", "pdb", "pickle", "pickletools", "pip", "pkgutil", "platform", "popen2", "posix", "posixpath", "profile", "pty", "pydoc", "runpy", "setuptools", "shelve", "shutil", "signal", "site", "smtplib", "socket", "sqlite3", "ssl", "subprocess", "sys", "tempfile", "threading", "timeit", "torch.serialization", "trace", "types", "unittest", "urllib", "urllib2", "venv", "webbrowser", "weakref", "xmlrpc", "zipimport"]
+    (
+        "__builtin__",
+        "__main__",
+        "_ctypes",
+        "_io",
+        "_operator",
+        "_pickle",
+        "_posixsubprocess",
+        "_socket",
+        "_thread",
+        "_winapi",
+        "asyncio",
+        "atexit",
+        "bdb",
+        "builtins",
+        "cloudpickle",
+        "code",
+        "codecs",
+        "codeop",
+        "commands",
+        "copyreg",
+        "ctypes",
+        "dill",
+        "distutils",
+        "doctest",
+        "ensurepip",
+        "gc",
+        "http",
+        "imp",
+        "importlib",
+        "inspect",
+        "io",
+        "joblib.numpy_pickle",
+        "marshal",
+        "mmap",
+        "multiprocessing",
+        "nt",
+        "ntpath",
+        "numba",
+        "operator",
+        "os",
+        "pdb",
+        "pickle",
+        "pickletools",
+        "pip",
+        "pkgutil",
+        "platform",
+        "popen2",
+        "posix",
+        "posixpath",
+        "profile",
+        "pty",
+        "pydoc",
+        "runpy",
+        "setuptools",
+        "shelve",
+        "shutil",
+        "signal",
+        "site",
+        "smtplib",
+        "socket",
+        "sqlite3",
+        "ssl",
+        "subprocess",
+        "sys",
+        "tempfile",
+        "threading",
+        "timeit",
+        "torch.serialization",
+        "trace",
+        "types",
+        "unittest",
+        "urllib",
+        "urllib2",
+        "venv",
+        "weakref",
+        "webbrowser",
+        "xmlrpc",
+        "zipimport",
+    )
 )
 
 
@@ -244,7 +323,9 @@ class _Judge:
         for made in self.trace.keyed:
             rule = self._rule(made.callee)
             if rule is not None and not rule.hashable:
-                self._refuse(made, "hash", made.callee, "it would be hashed, as a key of a dict or a member of a set, and its rule does not say `hashable`")
+                self._refuse(
+                    made, "hash", made.callee, "it would be hashed, as a key of a dict or a member of a set, and its rule does not say `hashable`"
+                )
         self._judge_collisions()
         if self.refusals:
             self._raise()
@@ -452,14 +533,18 @@ def _advice(unruled: Mapping[Name, list[str]]) -> str:
         text += f"\n{names} is defined in __main__, which is another module where the file is loaded: move it into a module that both sides import."
     if len(never) > len(main):
         names = ", ".join(f"{module}:{name}" for module, name in never if module != "__main__")
-        text += f"\n{names}: such names run code, reach files or load other data. No model needs them; treat the file as hostile."
+        text += f"\n{names}: such names run code, reach files or load other data. No model needs them: what is not your own and asks for them is hostile."
     if offered:
         simple = all(set(verbs) <= {"new", "state", "refer"} for verbs in offered.values())
         names = ", ".join(f'"{module}:{name}"' for module, name in offered)
         if simple:
-            text += f"\nIf you know this code and trust it with any data, pass allow=[{names}], or add this to your policy file and fill in the reason:"
+            text += (
+                f"\nIf you know this code and trust it with any data, pass allow=[{names}], or add this to your policy file and fill in the reason:"
+            )
         else:
-            text += "\nIf you know this code and trust it with any arguments, add this to your policy file, narrow the arguments and fill in the reason:"
+            text += (
+                "\nIf you know this code and trust it with any arguments, add this to your policy file, narrow the arguments and fill in the reason:"
+            )
         for (module, name), verbs in offered.items():
             text += f'\n\n[[rule]]\nnames = ["{module}:{name}"]\nverbs = [{", ".join(f"{verb!r}" for verb in verbs)}]'.replace("'", '"')
             if "call" in verbs:
@@ -546,7 +631,9 @@ _KINDS: Final[dict[str, Matcher]] = {
     "result": _of_type(Made),
 }
 
-_ALTERNATIVE: Final = re.compile(r"""\s*('[^']*'|b'[^']*'|-?\d+|@[\w.]+:[\w.]+|<[\w.]+:[\w.]+>|[a-z][a-z_]*(?:\ [a-z_]+)*)\s*(\||$)""", re.ASCII | re.VERBOSE)
+_ALTERNATIVE: Final = re.compile(
+    r"""\s*('[^']*'|b'[^']*'|-?\d+|@[\w.]+:[\w.]+|<[\w.]+:[\w.]+>|[a-z][a-z_]*(?:\ [a-z_]+)*)\s*(\||$)""", re.ASCII | re.VERBOSE
+)
 
 
 def _compile(pattern: Any, kinds: Mapping[str, str], where: str) -> Matcher:
@@ -636,7 +723,9 @@ def _compile_tuple(pattern: list[Any], kinds: Mapping[str, str], where: str) -> 
 
 # --- packs and policy files ------------------------------------------------------------------------------------
 
-_RULE_FIELDS: Final = frozenset(["names", "verbs", "reason", "args", "state", "state_needed", "items", "item_keys", "state_keys", "hashable", "check", "found_at"])
+_RULE_FIELDS: Final = frozenset(
+    ["names", "verbs", "reason", "args", "state", "state_needed", "items", "item_keys", "state_keys", "hashable", "check", "found_at"]
+)
 
 
 def _from_packs(names: tuple[str, ...]) -> Policy:
@@ -678,7 +767,9 @@ def _kinds(packs: Iterable[str]) -> dict[str, str]:
 def _parse_pack(table: dict[str, Any], where: str, *, base_kinds: Mapping[str, str], name: str = "user") -> Pack:
     unknown = set(table) - {"rule", "alias", "kind", "distribution"}
     if unknown:
-        raise PolicyError(f"{where}: {', '.join(sorted(unknown))} means nothing in a policy; it has `packs`, `[[rule]]`, `[alias]`, `[kind]`, `distribution`")
+        raise PolicyError(
+            f"{where}: {', '.join(sorted(unknown))} means nothing in a policy; it has `packs`, `[[rule]]`, `[alias]`, `[kind]`, `distribution`"
+        )
     kinds = {**base_kinds, **_text_table(table.get("kind", {}), where)}
     aliases = {_split(alias): _split(target) for alias, target in _text_table(table.get("alias", {}), where).items()}
     entries = table.get("rule", [])
@@ -710,7 +801,7 @@ def _parse_rule(entry: Any, where: str, kinds: Mapping[str, str], pack: str) -> 
     if not isinstance(reason, str) or not reason.strip():
         raise PolicyError(f"{where} ({names[0]}): the reason is blank; say in one sentence why this is safe with any data")
     if "call" in verbs and not entry.get("args"):
-        raise PolicyError(f"{where} ({names[0]}): a rule for `call` states the arguments, as in args = [[\"int\", \"str\"]]")
+        raise PolicyError(f'{where} ({names[0]}): a rule for `call` states the arguments, as in args = [["int", "str"]]')
     check = entry.get("check", "")
     if check and check not in CHECKS:
         raise PolicyError(f"{where}: there is no check {check!r}")
@@ -741,7 +832,7 @@ def _parse_rule(entry: Any, where: str, kinds: Mapping[str, str], pack: str) -> 
 def _compiled(rule: Rule, kinds: Mapping[str, str], where: str = "allow") -> Rule:
     for each in rule.args:
         if not isinstance(each, list):
-            raise PolicyError(f"{where}: args is a list of alternatives, each a list: [[\"int\", \"str\"], []]")
+            raise PolicyError(f'{where}: args is a list of alternatives, each a list: [["int", "str"], []]')
     state_matchers = tuple(each if each in ("dict", "slots", "dict+slots") else _compile(each, kinds, where) for each in rule.state)
     return replace(rule, matchers=tuple(_compile(each, kinds, where) for each in rule.args), state_matchers=state_matchers)
 

@@ -1,0 +1,209 @@
+"""The command line as people and pipelines use it: in processes of its own, with exit codes and streams."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+import safepickle
+from safepickle import SecretKey
+from safepickle.cli import main
+
+KEY = SecretKey.generate()
+OTHER = SecretKey.generate()
+
+
+@pytest.fixture(autouse=True)
+def _keys(monkeypatch):
+    monkeypatch.setenv("SP_KEY", KEY.to_text())
+    monkeypatch.setenv("SP_OTHER", OTHER.to_text())
+
+
+@pytest.fixture
+def models(tmp_path):
+    folder = tmp_path / "models"
+    (folder / "deep").mkdir(parents=True)
+    safepickle.dump([1], folder / "a.spkl", key=KEY, context="a/prod", serial=3)
+    safepickle.dump([2], folder / "deep" / "b.spkl", key=KEY, context="b/prod", serial=4, metadata={"auc": 0.93})
+    (folder / "notes.txt").write_text("no model")
+    return folder
+
+
+def run(*arguments, **options):
+    return subprocess.run([sys.executable, "-m", "safepickle.cli", *map(str, arguments)], capture_output=True, check=False, **options)
+
+
+def test_verify_exits_with_0_and_says_who_signed(models, capsys):
+    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 0
+    out, err = capsys.readouterr()
+    assert out.count("verified, signed by " + KEY.key_id) == 2
+    assert "a.spkl" in out
+    assert "context b/prod, serial 4" in out
+    assert err == "2 verified, 0 refused\n"
+
+
+def test_verify_exits_with_1_if_any_file_is_refused_and_reports_all(models, capsys):
+    (models / "c.spkl").write_bytes(b"\x80\x05N.")
+    damaged = bytearray((models / "a.spkl").read_bytes())
+    damaged[-2] ^= 4
+    (models / "d.spkl").write_bytes(damaged)
+    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 1
+    out, err = capsys.readouterr()
+    assert "c.spkl: REFUSED: UnsignedError: this is a plain pickle" in out
+    assert "d.spkl: REFUSED: AuthenticationError: chunk 0" in out
+    assert err == "2 verified, 2 refused\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--key", "env:SP_KEY", "--context", "a/prod"], 0),
+        (["--key", "env:SP_KEY", "--context", "b/prod"], 1),
+        (["--key", "env:SP_KEY", "--min-serial", "3"], 0),
+        (["--key", "env:SP_KEY", "--min-serial", "4"], 1),
+        (["--key", "env:SP_KEY", "--threshold", "2"], 1),
+        (["--key", "env:SP_OTHER"], 1),
+        (["--key", "env:SP_OTHER", "--key", "env:SP_KEY"], 0),
+        (["--key", "env:SP_NOT_SET"], 2),
+        (["--key", "file:/nothing/here"], 2),
+        (["--key", "env:SP_KEY", "--threshold", "0"], 2),
+        (["--key", "env:SP_KEY", "--min-serial", "-1"], 2),
+        (["--key", KEY.to_text()], 2),
+    ],
+)
+def test_exit_codes_of_verify(models, options, code, capsys):
+    assert main(["verify", str(models / "a.spkl"), *options]) == code
+    assert KEY.to_text()[25:] not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize("arguments", [[], ["verify"], ["verify", "x"], ["nonsense"], ["verify", "x", "--key"], ["verify", "x", "--key", "env:SP_KEY", "--format", "yaml"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    assert stopped.value.code == 2
+
+
+def test_missing_paths_and_folders_without_models_exit_with_2(tmp_path, capsys):
+    assert main(["verify", str(tmp_path / "nothing.spkl"), "--key", "env:SP_KEY"]) == 2
+    assert main(["verify", str(tmp_path), "--key", "env:SP_KEY"]) == 2
+    assert main(["inspect", str(tmp_path / "nothing.spkl")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_read_is_refused_not_skipped(tmp_path, capsys):
+    (tmp_path / "gone.spkl").symlink_to(tmp_path / "nowhere")
+    assert main(["verify", str(tmp_path), "--key", "env:SP_KEY"]) == 1
+    assert "REFUSED: FileNotFoundError" in capsys.readouterr().out
+
+
+def test_verify_reports_as_json(models, capsys):
+    assert main(["verify", str(models), "--key", "env:SP_KEY", "--context", "a/prod", "--format", "json"]) == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert (report["verified"], report["refused"]) == (1, 1)
+    first, second = report["files"]
+    assert first["status"] == "verified"
+    assert first["serial"] == 3
+    assert first["trusted_key_ids"] == [KEY.key_id]
+    assert (second["status"], second["error"]) == ("refused", "AuthenticationError")
+
+
+def test_verify_imports_neither_numpy_nor_the_unpickler(models):
+    """`safepickle verify` must be usable where no byte of a model may ever be unpickled."""
+    program = (
+        "import sys\nfrom safepickle.cli import main\ncode = main(sys.argv[1:])\n"
+        "loaded = [name for name in ('pickle', '_pickle', 'numpy', 'sklearn', 'pandas', 'scipy', 'joblib') if name in sys.modules]\n"
+        "assert not loaded, loaded\nsys.exit(code)"
+    )
+    for path, expected in ((models / "a.spkl", 0), (models / "notes.txt", 1), (models / "none", 2)):
+        child = subprocess.run([sys.executable, "-c", program, "verify", str(path), "--key", "env:SP_KEY"], capture_output=True, text=True, check=False)
+        assert child.returncode == expected, child.stderr
+
+
+def test_verify_reads_stdin(models):
+    assert run("verify", "-", "--key", "env:SP_KEY", input=(models / "a.spkl").read_bytes()).returncode == 0
+    assert run("verify", "-", "--key", "env:SP_KEY", input=b"").returncode == 1
+
+
+def test_inspect_without_a_key_says_untrusted_and_with_one_does_not(models, capsys):
+    path = str(models / "deep" / "b.spkl")
+    assert main(["inspect", path]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("UNTRUSTED")
+    assert "b/prod" in out
+    assert main(["inspect", path, "--key", "env:SP_KEY"]) == 0
+    assert "UNTRUSTED" not in capsys.readouterr().out
+    assert main(["inspect", path, "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["authenticated"] is False
+    assert report["metadata"] == {"auc": 0.93}
+    assert main(["inspect", path, "--key", "env:SP_OTHER"]) == 1
+    assert main(["inspect", str(models / "notes.txt")]) == 1
+    assert main(["inspect", path, "--key", "env:SP_NOT_SET"]) == 2
+
+
+def test_keygen_prints_a_key_that_works_and_its_id_elsewhere(monkeypatch):
+    child = run("keygen", text=True)
+    key = SecretKey.from_text(child.stdout)
+    assert key.key_id in child.stderr
+    assert key.to_text() not in child.stderr
+
+
+def test_keygen_writes_a_private_file_and_never_overwrites(tmp_path, capsys):
+    path = tmp_path / "model.key"
+    assert main(["keygen", "--output", str(path)]) == 0
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    before = path.read_bytes()
+    key = safepickle.read_key(f"file:{path}")
+    assert main(["keygen", "--output", str(path)]) == 2
+    assert path.read_bytes() == before
+    assert key.to_text() not in "".join(capsys.readouterr())
+    assert main(["keygen", "--output", str(tmp_path / "no" / "folder")]) == 2
+
+
+def test_a_closed_pipe_ends_without_a_traceback(models):
+    child = subprocess.Popen(
+        [sys.executable, "-m", "safepickle.cli", "verify", *[str(models / "a.spkl")] * 3000, "--key", "env:SP_KEY"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    child.stdout.close()
+    error = child.stderr.read().decode()
+    child.stderr.close()
+    assert child.wait() == 2
+    assert "Traceback" not in error
+
+
+def test_names_of_files_cannot_steer_the_terminal(tmp_path, capsys):
+    path = tmp_path / "evil\x1b[31m\n.spkl"
+    path.write_bytes(b"x")
+    assert main(["verify", str(path), "--key", "env:SP_KEY"]) == 1
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert out.count("\n") == 1
+
+
+def test_the_demo_shows_every_refusal_and_leaves_nothing_behind(tmp_path):
+    child = run("demo", text=True, env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert child.returncode == 0, child.stdout + child.stderr
+    assert child.stdout.count("identical predictions") == 4
+    assert child.stdout.count("  refused  ") == 7
+    assert "All as promised" in child.stdout
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_fails_if_a_refusal_does_not_happen(monkeypatch, capsys):
+    from safepickle import demo
+
+    monkeypatch.setattr(demo.container, "seal", lambda program, buffers, keyring: list(safepickle.container.seal(b"\x80\x05N.", [], keyring)))
+    real = safepickle.container.seal
+    monkeypatch.setattr(demo, "load", lambda *_, **__: None)
+    monkeypatch.setattr(demo.container, "seal", real)
+    assert demo._show_refusal("x", safepickle.PolicyError, "", lambda: None) is False
+    assert "NOT REFUSED" in capsys.readouterr().out
+
+
+def test_help_and_version_are_quick_to_reach():
+    assert b"exit codes" in run("--help").stdout
+    assert run("--version").stdout.decode().split() == ["safepickle", safepickle.__version__]
