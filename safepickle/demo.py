@@ -127,7 +127,8 @@ def _show_models(folder: Path) -> bool:
         all_same &= same
         size = (folder / f"{name}.spkl").stat().st_size
         print(
-            f"  {'ok' if same else 'DIFFERENT':<4}{name:<10}{type(models[name]).__name__:<26}{size:>9,} bytes, {'identical' if same else 'other'} predictions"
+            f"  {'ok' if same else 'DIFFERENT':<4}{name:<10}{type(models[name]).__name__:<26}{size:>9,} bytes, "
+            f"{'identical' if same else 'other'} predictions"
         )
     return bool(all_same)
 

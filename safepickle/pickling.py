@@ -13,7 +13,6 @@ from __future__ import annotations
 import copyreg
 import functools
 import importlib
-import inspect
 import io
 import pickle
 import sys
@@ -336,13 +335,21 @@ def _check_identity(use: Use, found: Any, policy: Policy) -> None:
 
 
 def _check_no_shadowing(name: Name, cls: Any, keys: frozenset[str]) -> None:
-    """Refuse state that would replace a method of its class on the instance."""
-    for key in sorted(keys):
-        attribute = inspect.getattr_static(cls, key, None)
-        if attribute is None or hasattr(type(attribute), "__set__") or isinstance(attribute, functools.cached_property):
-            continue
-        if callable(attribute) or hasattr(type(attribute), "__get__"):
-            raise PolicyError(f"the state of an instance of {name[0]}:{name[1]} sets {key!r}, which is the name of a method of that class")
+    """Refuse state that would replace a method of its class on the instance.
+
+    Looked up in the dicts of the classes, since getattr() would run descriptors. Slots and properties take
+    precedence over an instance's dict, and a cached property stores its value there.
+    """
+    # A function that takes a dict state makes an object of C, whose setter assigns typed fields.
+    left = set(keys)
+    for base in cls.__mro__ if isinstance(cls, type) else ():
+        for key in left & vars(base).keys():
+            left.discard(key)
+            attribute = vars(base)[key]
+            if hasattr(type(attribute), "__set__") or isinstance(attribute, functools.cached_property):
+                continue
+            if callable(attribute) or hasattr(type(attribute), "__get__"):
+                raise PolicyError(f"the state of an instance of {name[0]}:{name[1]} sets {key!r}, which is the name of a method of that class")
 
 
 class _Unpickler(pickle.Unpickler):

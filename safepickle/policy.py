@@ -533,7 +533,7 @@ def _advice(unruled: Mapping[Name, list[str]]) -> str:
         text += f"\n{names} is defined in __main__, which is another module where the file is loaded: move it into a module that both sides import."
     if len(never) > len(main):
         names = ", ".join(f"{module}:{name}" for module, name in never if module != "__main__")
-        text += f"\n{names}: such names run code, reach files or load other data. No model needs them: what is not your own and asks for them is hostile."
+        text += f"\n{names}: such names run code, reach files or load other data. No model needs them: a file that asks for them is hostile."
     if offered:
         simple = all(set(verbs) <= {"new", "state", "refer"} for verbs in offered.values())
         names = ", ".join(f'"{module}:{name}"' for module, name in offered)
