@@ -14,6 +14,7 @@ not load is refused where the model is trained.
 - `verify` authenticates a file, `inspect` shows its header; neither unpickles.
 - `SecretKey`, `Keyring`, `read_key`: keys. A key has no default and is never an argument of a command.
 - `Policy`, `Limits`: what a file may use, and what it may cost. The default policy covers scikit-learn, numpy, scipy and pandas.
+- `suggest` proposes rules for classes of one's own.
 - Everything refused raises a `SafePickleError`; its class names the stage.
 """
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from .machine import Limits
     from .pickling import dump, dumps, load, loads
     from .policy import Policy
+    from .suggesting import suggest
 
 __version__ = "0.1.0"
 
@@ -71,11 +73,20 @@ __all__ = [
     "load",
     "loads",
     "read_key",
+    "suggest",
     "verify",
 ]
 
 # Fetched on first use, so that a verifier has neither pickle nor the policy in memory.
-_LATER = {"Limits": "machine", "Policy": "policy", "dump": "pickling", "dumps": "pickling", "load": "pickling", "loads": "pickling"}
+_LATER = {
+    "Limits": "machine",
+    "Policy": "policy",
+    "dump": "pickling",
+    "dumps": "pickling",
+    "load": "pickling",
+    "loads": "pickling",
+    "suggest": "suggesting",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -414,6 +414,18 @@ def _arrow_buffer(value: Any, findings: Findings) -> Bytes | None:
     return _raw(value.args[0], findings) if type(value) is Made and value.args else None
 
 
+def _typed_entry(names: tuple[str, ...], kinds: tuple[type, ...]) -> Callable[[Made, Findings], str | None]:
+    """Return a check that the native content of a booster, if it has one, is of the type that its reader takes."""
+
+    def check(made: Made, findings: Findings) -> str | None:
+        for name, value in _text_state(made).items():
+            if name in names and value is not None and type(value) not in kinds:
+                return f"its entry {name!r} is not {' or '.join(kind.__name__.lower() for kind in kinds)}"
+        return None
+
+    return check
+
+
 CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
     "numpy dtype": _dtype,
     "numpy frombuffer": _frombuffer,
@@ -428,4 +440,7 @@ CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
     "sklearn tree": _tree,
     "scipy ckdtree": _ckdtree,
     "arrow array": _arrow_array,
+    "booster bytes": _typed_entry(("handle",), (bytes, ByteArray)),
+    "booster text": _typed_entry(("handle", "_handle"), (str,)),
+    "catboost bytes": _typed_entry(("__model",), (bytes, ByteArray)),
 }

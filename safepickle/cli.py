@@ -97,6 +97,20 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--format", choices=("text", "json"), default="text", help="the form of the report (default text)")
     show.set_defaults(run=_inspect)
 
+    policy = commands.add_parser("policy", help="propose rules for classes of your own", description="Work on a policy.")
+    actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
+    propose = actions.add_parser(
+        "suggest",
+        help="propose rules, with the reasons left blank",
+        description=(
+            "Print rules for classes and functions of your own, for you to read and give a reason. Their modules are imported. "
+            "Nothing is written and nothing is allowed. Exit code 1 if code of theirs runs at load and needs to be read first."
+        ),
+        epilog="example: safepickle policy suggest mycorp.features:Clip >> policy.toml",
+    )
+    propose.add_argument("names", nargs="+", metavar="MODULE:NAME", help="a class or function by its exact name")
+    propose.set_defaults(run=_suggest)
+
     demo = commands.add_parser(
         "demo",
         help="train, sign, load and predict, and see attacks refused",
@@ -210,6 +224,20 @@ def _inspect(options: argparse.Namespace) -> int:
     for name, value in _fields(info).items():
         print(f"{name + ':':<18}{_text(value)}")
     return OK
+
+
+def _suggest(options: argparse.Namespace) -> int:
+    from .errors import PolicyError
+    from .suggesting import suggest
+
+    # As `python -m` does it: what the user's own project defines is found from where the command is run.
+    sys.path.insert(0, os.getcwd())
+    try:
+        text, complete = suggest(*options.names)
+    except PolicyError as error:
+        raise _CannotError(str(error)) from None
+    print(text, end="")
+    return OK if complete else REFUSED
 
 
 def _demo(options: argparse.Namespace) -> int:

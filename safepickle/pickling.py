@@ -184,7 +184,7 @@ def _sealed(
         raise ValueError("this release writes no compressed files: leave compress=None")
     keyring = as_keyring(key)
     chosen = _policy(policy, allow)
-    program, buffers = _pickled(obj)
+    program, buffers = pickled(obj)
     admitted = admit(trace(program, buffers=buffers), chosen)
     _resolve(admitted)
     return container.seal(
@@ -199,8 +199,11 @@ def _sealed(
     )
 
 
-def _pickled(obj: Any) -> tuple[bytes, list[memoryview]]:
-    """Return the program and the buffers of an object: protocol 5, large contiguous arrays out of band."""
+def pickled(obj: Any) -> tuple[bytes, list[memoryview]]:
+    """Return the program and the buffers of an object: protocol 5, large contiguous arrays out of band.
+
+    Raises `PolicyError` for what no file can name, `ProgramError` for what cannot be pickled.
+    """
     stream = io.BytesIO()
     buffers: list[memoryview] = []
 

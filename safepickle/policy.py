@@ -18,6 +18,7 @@ Nothing in a file and nothing in the environment widens a policy. It imports not
 
 from __future__ import annotations
 
+import enum
 import os
 import re
 import tomllib
@@ -32,13 +33,15 @@ from .checks import CHECKS, Findings
 from .errors import LimitError, PolicyError
 from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, children
 
-__all__ = ["Admitted", "Policy", "Rule", "admit"]
+__all__ = ["STATES", "Admitted", "Policy", "Rule", "admit", "rule_for", "unruled"]
 
 Name = tuple[str, str]
 Matcher = Callable[[Any, "_Judge"], bool]
 
 VERBS: Final = ("new", "state", "call", "refer")
 ITEMS: Final = ("append", "setitem")
+STATES: Final = ("dict", "slots", "dict+slots")
+_ALLOWED_VERBS: Final = frozenset(("new", "state", "refer"))
 DEFAULT_PACKS: Final = ("python", "numpy", "scipy", "sklearn", "pandas")
 
 _PACKS: Final = Path(__file__).parent / "packs"
@@ -203,32 +206,25 @@ class Policy:
         for rule in pack.rules:
             for name in rule.names:
                 _check_allowable(name, os.fspath(path))
+                if base.canonical(_split(name)) in base.rules:
+                    raise PolicyError(f"{os.fspath(path)}: {name} has a built-in rule, and a policy cannot replace that")
         return base._with(pack.rules, pack.aliases)
 
     def allow(self, *names: str | type | Callable[..., Any]) -> Policy:
         """Return this policy plus the named classes and functions: `"mycorp.features:Clip"`, or the class itself.
 
         An allowed class may be made without arguments, take a dict (or slots) as its state, and be referred to; an
-        allowed function may be referred to, so that the library may call it. Anything else needs a rule in a file.
-        Raises `PolicyError` for what is no exact name, or one that no policy may allow.
+        allowed function may be referred to, so that the library may call it. Given as the class itself, an Enum may
+        also be called with a plain value and a named tuple be made of any values. Anything else needs a rule in a
+        file. A name that has a built-in rule keeps it. Raises `PolicyError` for what is no exact name, or one that
+        no policy may allow.
         """
         rules = []
         for each in names:
-            name = each if isinstance(each, str) else _name_of(each)
-            _check_allowable(name, "allow")
-            rules.append(
-                _compiled(
-                    Rule(
-                        names=(name,),
-                        verbs=frozenset(("new", "state", "refer")),
-                        reason="allowed by the caller",
-                        state=("dict", "slots", "dict+slots"),
-                        items=frozenset(ITEMS),
-                        item_keys="plain",
-                    ),
-                    {},
-                )
-            )
+            rule = Rule((each,), _ALLOWED_VERBS, "allowed by the caller", state=STATES) if isinstance(each, str) else rule_for(each)
+            _check_allowable(rule.names[0], "allow")
+            if self.canonical(_split(rule.names[0])) not in self.rules:
+                rules.append(_compiled(replace(rule, items=frozenset(ITEMS), item_keys="plain"), {}))
         return self._with(rules, {})
 
     def with_packs(self, *names: str) -> Policy:
@@ -287,6 +283,12 @@ def admit(trace: Trace, policy: Policy) -> Admitted:
     it, and `LimitError` if hashing keys would cost too much.
     """
     return _Judge(trace, policy).judge()
+
+
+def unruled(trace: Trace, policy: Policy) -> tuple[Name, ...]:
+    """Return the names that the traced program uses and that no rule of the policy has, in the order of use."""
+    names = (policy.canonical(name.key) for name in trace.globals if not name.derived)
+    return tuple(dict.fromkeys(name for name in names if name not in policy.rules))
 
 
 @dataclass(frozen=True, slots=True)
@@ -833,7 +835,7 @@ def _compiled(rule: Rule, kinds: Mapping[str, str], where: str = "allow") -> Rul
     for each in rule.args:
         if not isinstance(each, list):
             raise PolicyError(f'{where}: args is a list of alternatives, each a list: [["int", "str"], []]')
-    state_matchers = tuple(each if each in ("dict", "slots", "dict+slots") else _compile(each, kinds, where) for each in rule.state)
+    state_matchers = tuple(each if isinstance(each, str) and each in STATES else _compile(each, kinds, where) for each in rule.state)
     return replace(rule, matchers=tuple(_compile(each, kinds, where) for each in rule.args), state_matchers=state_matchers)
 
 
@@ -860,6 +862,21 @@ def _split(name: str, where: str = "") -> Name:
     if not colon or not _NAME.fullmatch(module) or not _NAME.fullmatch(qualified):
         raise PolicyError(f"{where + ': ' if where else ''}{name!r} is not an exact name: write 'package.module:QualifiedName', without wildcards")
     return module, qualified
+
+
+def rule_for(value: Any) -> Rule:
+    """Return the rule that a class or function needs if it does nothing of its own when it is pickled.
+
+    Raises `PolicyError` for anything that has no name of its own in a module.
+    """
+    name = _name_of(value)
+    if not isinstance(value, type):
+        return Rule((name,), frozenset(("refer",)), "")
+    if issubclass(value, enum.Enum):
+        return Rule((name,), frozenset(("call", "refer")), "", args=(["atom"],), hashable=True)
+    if issubclass(value, tuple) and hasattr(value, "_fields"):
+        return Rule((name,), _ALLOWED_VERBS, "", args=(["any"] * len(value._fields),), state=STATES)
+    return Rule((name,), _ALLOWED_VERBS, "", state=STATES)
 
 
 def _name_of(value: Any) -> str:

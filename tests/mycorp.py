@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sklearn.base import BaseEstimator, TransformerMixin
 
-Point = namedtuple("Point", "x y")
+Point = namedtuple("Point", "x y")  # noqa: PYI024 - the old form is what old models hold
 
 
 class Clip(TransformerMixin, BaseEstimator):
@@ -45,8 +45,31 @@ class Colour(enum.Enum):
 
 
 class Reduced:
+    HOOK = "__reduce__"
+
     def __reduce__(self):
         return Reduced, ()
+
+
+class Restored:
+    HOOK = "__setstate__"
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+
+class Made:
+    HOOK = "__new__"
+
+    def __new__(cls):
+        return super().__new__(cls)
+
+
+class Guarded:
+    HOOK = "__setattr__"
+
+    def __setattr__(self, name, value):
+        super().__setattr__(name, value)
 
 
 class Hashed:

@@ -79,7 +79,9 @@ def test_exit_codes_of_verify(models, options, code, capsys):
     assert KEY.to_text()[25:] not in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize("arguments", [[], ["verify"], ["verify", "x"], ["nonsense"], ["verify", "x", "--key"], ["verify", "x", "--key", "env:SP_KEY", "--format", "yaml"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["verify"], ["verify", "x"], ["nonsense"], ["verify", "x", "--key"], ["verify", "x", "--key", "env:SP_KEY", "--format", "yaml"]]
+)
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
@@ -101,8 +103,7 @@ def test_a_file_that_cannot_be_read_is_refused_not_skipped(tmp_path, capsys):
 
 def test_verify_reports_as_json(models, capsys):
     assert main(["verify", str(models), "--key", "env:SP_KEY", "--context", "a/prod", "--format", "json"]) == 1
-    out, err = capsys.readouterr()
-    report = json.loads(out)
+    report = json.loads(capsys.readouterr().out)
     assert (report["verified"], report["refused"]) == (1, 1)
     first, second = report["files"]
     assert first["status"] == "verified"
@@ -119,7 +120,9 @@ def test_verify_imports_neither_numpy_nor_the_unpickler(models):
         "assert not loaded, loaded\nsys.exit(code)"
     )
     for path, expected in ((models / "a.spkl", 0), (models / "notes.txt", 1), (models / "none", 2)):
-        child = subprocess.run([sys.executable, "-c", program, "verify", str(path), "--key", "env:SP_KEY"], capture_output=True, text=True, check=False)
+        child = subprocess.run(
+            [sys.executable, "-c", program, "verify", str(path), "--key", "env:SP_KEY"], capture_output=True, text=True, check=False
+        )
         assert child.returncode == expected, child.stderr
 
 
@@ -166,7 +169,9 @@ def test_keygen_writes_a_private_file_and_never_overwrites(tmp_path, capsys):
 
 def test_a_closed_pipe_ends_without_a_traceback(models):
     child = subprocess.Popen(
-        [sys.executable, "-m", "safepickle.cli", "verify", *[str(models / "a.spkl")] * 3000, "--key", "env:SP_KEY"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [sys.executable, "-m", "safepickle.cli", "verify", *[str(models / "a.spkl")] * 3000, "--key", "env:SP_KEY"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     child.stdout.close()
     error = child.stderr.read().decode()

@@ -106,7 +106,7 @@ def test_references_that_a_pattern_binds_are_exact_names_too():
         lambda: None,
         types,
     ],
-    ids=repr,
+    ids=lambda value: repr(value) if isinstance(value, str) else type(value).__name__,
 )
 def test_what_is_no_exact_name_or_may_never_be_allowed_is_refused(name):
     with pytest.raises(PolicyError):
@@ -137,16 +137,16 @@ RULE = '[[rule]]\nnames = ["mycorp:Clip"]\nverbs = ["new", "state"]\nreason = "t
         (RULE.replace('"state"', '"eval"'), "verbs out of"),
         (RULE.replace('["new", "state"]', "[]"), "has names, and verbs"),
         (RULE.replace('["new", "state"]', '["call"]'), "states the arguments"),
-        (RULE + 'trusted = true\n', "a rule has no trusted"),
+        (RULE + "trusted = true\n", "a rule has no trusted"),
         (RULE + 'args = [["integer"]]\n', "is no kind of value"),
         (RULE + 'args = [["int", "@nope"]]\n', "is not a pattern"),
         (RULE + 'args = ["int"]\n', "each a list"),
-        (RULE + 'args = [[1.5]]\n', "is not a pattern"),
+        (RULE + "args = [[1.5]]\n", "is not a pattern"),
         (RULE + 'check = "nothing"\n', "there is no check"),
         (RULE + 'items = ["extend"]\n', "items is a list"),
         (RULE + 'item_keys = "some"\n', "item_keys is"),
         (RULE + 'hashable = "yes"\n', "true or false"),
-        (RULE + '[other]\nx = 1\n', "means nothing"),
+        (RULE + "[other]\nx = 1\n", "means nothing"),
         ('packs = ["nope"]\n' + RULE, "no built-in pack"),
         ('packs = "sklearn"\n' + RULE, "a list of names"),
         ('packs = ["../sklearn"]\n' + RULE, "no built-in pack"),

@@ -1,0 +1,46 @@
+"""The README is run, not only read: its commands are the ones that CI uses, its examples work."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import safepickle
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    found = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+    assert found
+    return found
+
+
+def test_the_python_example_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("SAFEPICKLE_KEY", safepickle.SecretKey.generate().to_text())
+    (example,) = blocks("python")
+    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, check=True)
+    verify = next(block for block in blocks("sh") if block.startswith("safepickle verify"))
+    assert subprocess.run([sys.executable, "-m", "safepickle.cli", *verify.split()[1:]], cwd=tmp_path, check=False).returncode == 0
+
+
+def test_the_rule_of_the_readme_is_a_policy(tmp_path):
+    (rule,) = blocks("toml")
+    (tmp_path / "policy.toml").write_text(rule)
+    assert ("mycorp.features", "Clip") in safepickle.Policy.read(tmp_path / "policy.toml").rules
+
+
+def test_ci_runs_the_test_command_of_the_readme():
+    command = re.search(r"<!-- ci: tests -->\n```sh\n(.*?)```", README, re.DOTALL)
+    assert command is not None
+    assert ".venv-test/bin/pytest" in command[1]
+    assert "python3 -m venv .venv-test" in command[1]
+    assert "<!-- ci: tests -->" in (ROOT / ".ci" / "run").read_text()
+
+
+@pytest.mark.parametrize("name", re.findall(r"\]\(([A-Z]+\.md|LICENSE)\)", README))
+def test_the_documents_that_the_readme_names_exist(name):
+    assert (ROOT / name).is_file()
