@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made, Trace
+from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made, Trace, brief
 
 __all__ = ["CHECKS", "Findings"]
 
@@ -24,6 +24,7 @@ _PLAIN_DTYPE: Final = re.compile(
     r"|(?P<time>[Mm])8(?:\[(?:\d{1,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)",
     re.ASCII,
 )
+_ATOMS: Final = frozenset((type(None), bool, int, float, str, bytes))
 _MAX_ITEM_BYTES: Final = (1 << 31) - 1
 _MAX_DTYPE_DEPTH: Final = 16
 _INTEGER_FORMATS: Final = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?", "f4": "f", "f8": "d"}
@@ -140,7 +141,7 @@ def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
         if base is None:
             return "a field of a structured dtype is not a dtype"
         if type(offset) is not int or not 0 <= offset <= itemsize - base.itemsize:
-            return f"a field of {base.itemsize} bytes at offset {offset} does not fit into an item of {itemsize} bytes"
+            return f"a field of {base.itemsize} bytes at offset {brief(offset)} does not fit into an item of {brief(itemsize)} bytes"
         depth = max(depth, base.depth)
         objects |= base.objects
     return Dtype(itemsize, objects, depth + 1)
@@ -229,13 +230,25 @@ def _number_text(made: Made, findings: Findings) -> str | None:
 
 
 def _same_function(made: Made, findings: Findings) -> str | None:
-    """`functools.partial`: the state repeats the function of the call."""
-    if type(made.state) is tuple and made.state[0] is not made.args[0]:
+    """`functools.partial`: the state repeats the function of the call, and the arguments that it keeps are plain."""
+    function, args, kwargs, _ = made.state
+    if function is not made.args[0]:
         return "the state names another function than the call"
-    kwargs = made.state[2]
-    if type(kwargs) is Dict and any(type(key) is not str for key in kwargs.flat[::2]):
+    named = kwargs.flat if type(kwargs) is Dict else []
+    if any(type(key) is not str for key in named[::2]):
         return "keyword arguments are named by text"
+    # An object as an argument would let a function of the library call methods of it, which no rule has judged.
+    if not all(_is_plain(value, findings) for value in (*args, *named[1::2])):
+        return "an argument that it keeps is neither a plain value nor an array of numbers"
     return None
+
+
+def _is_plain(value: Any, findings: Findings) -> bool:
+    """Tell whether a value is an atom, an array of numbers, a reference, or a tuple, list or dict of atoms."""
+    if type(value) in (tuple, List, Dict):
+        parts = value if type(value) is tuple else value.items if type(value) is List else value.flat
+        return all(type(part) in _ATOMS for part in parts)
+    return type(value) in _ATOMS or type(value) is Global or findings.array(value) is not None
 
 
 _PUBLIC: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
@@ -366,8 +379,16 @@ def _arrow_array(made: Made, findings: Findings) -> str | None:
         if type(item) is not tuple or len(item) != 7:
             return "a column is not described by seven values"
         kind, length, _, offset, buffers, children, dictionary = item
-        if type(length) is not int or type(offset) is not int or length < 0 or offset < 0 or type(buffers) is not List or type(children) is not List:
-            return "the length or offset of a column is negative"
+        if (
+            type(kind) is not Made
+            or type(length) is not int
+            or type(offset) is not int
+            or length < 0
+            or offset < 0
+            or type(buffers) is not List
+            or type(children) is not List
+        ):
+            return "a column is not described by a type, lengths that are not negative, buffers and columns"
         if dictionary is not None:
             return "a dictionary-encoded column is not stored"
         contents = [_arrow_buffer(each, findings) for each in buffers.items]

@@ -227,7 +227,7 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
         for index, item in enumerate(value if kind is tuple else value.items):
             yield f"[{index}]", item
     elif kind is Dict:
-        yield from _pairs(value.flat, "[{!r}]")
+        yield from _pairs(value.flat, "[{}]", quoted=True)
     elif kind is Set or kind is FrozenSet:
         for item in value.items:
             yield "{}", item
@@ -246,14 +246,13 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
             yield "<state>", value.state
         for index, item in enumerate(value.items):
             yield f"[{index}]", item
-        yield from _pairs(value.pairs, "[{!r}]")
+        yield from _pairs(value.pairs, "[{}]", quoted=True)
 
 
-def _pairs(flat: list[Any], form: str) -> Iterator[tuple[str, Any]]:
+def _pairs(flat: list[Any], form: str, *, quoted: bool = False) -> Iterator[tuple[str, Any]]:
     for index in range(0, len(flat), 2):
         key = flat[index]
-        step = form.format(key if type(key) in (str, int, bool, float, bytes) else "…")
-        yield step[:80], flat[index + 1]
+        yield form.format(brief(key) if quoted or type(key) is not str else key[:80]) if type(key) in _ATOMS else form.format("…"), flat[index + 1]
         if type(key) in _COMPOUND:
             yield f"<key {index // 2}>", key
 
@@ -980,6 +979,13 @@ def _describe(value: Any) -> str:
         return f"an object made by {value.callee}"
     names = {type(None): "None", List: "a list", Dict: "a dict", Set: "a set", FrozenSet: "a frozenset", ByteArray: "a bytearray", Buffer: "a buffer"}
     return names.get(kind, f"a value of type {kind.__name__}")
+
+
+def brief(value: Any) -> str:
+    """Return a short text of an atom. Python refuses to print integers of over 4,300 digits, and nobody reads them."""
+    if type(value) is int and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    return ascii(value if type(value) is not str else value[:40])[:60]
 
 
 def _short(pos: int, length: int) -> NoReturn:

@@ -31,7 +31,7 @@ from typing import Any, Final, NoReturn
 
 from .checks import CHECKS, Findings
 from .errors import LimitError, PolicyError
-from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, children
+from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, children
 
 __all__ = ["STATES", "Admitted", "Policy", "Rule", "admit", "rule_for", "unruled"]
 
@@ -371,6 +371,7 @@ class _Judge:
         elif made.args:
             self._refuse(made, verb, made.callee, f"its rule allows no arguments, and here are {_shape(made.args)}")
             return
+        refused = len(self.refusals)
         if made.state is not ABSENT:
             self._judge_state(made, rule)
         elif rule.state_needed:
@@ -380,14 +381,19 @@ class _Judge:
         if made.items and "append" not in rule.items:
             self._refuse(made, "append", made.callee, "its rule lets nothing be appended to it")
         if made.pairs:
-            if "setitem" not in rule.items:
-                self._refuse(made, "setitem", made.callee, "its rule lets no items be set in it")
-            elif rule.item_keys == "plain" and any(type(key) is str and key.startswith("__") for key in made.pairs[::2]):
-                self._refuse(made, "setitem", made.callee, "an item has a dunder name, and its items are reached as attributes")
-        if rule.check:
+            self._judge_items(made, rule)
+        # A check may take for granted that the patterns of its rule match.
+        if rule.check and len(self.refusals) == refused:
             why = CHECKS[rule.check](made, self.findings)
             if why is not None:
                 self._refuse(made, verb, made.callee, why)
+
+    def _judge_items(self, made: Made, rule: Rule) -> None:
+        if "setitem" not in rule.items:
+            self._refuse(made, "setitem", made.callee, "its rule lets no items be set in it")
+        elif rule.item_keys == "plain" and not all(type(key) is str and not key.startswith("__") for key in made.pairs[::2]):
+            # Also text of a subclass, as numpy.str_, would be found by getattr().
+            self._refuse(made, "setitem", made.callee, "an item's key is not text or is a dunder name, and its items are reached as attributes")
 
     def _matches(self, matcher: Matcher, value: Any) -> bool:
         """Tell whether a pattern matches as a whole; only then do its references count as bound."""
@@ -584,10 +590,8 @@ def _shape(value: Any) -> str:
         return f"@{value}"
     if kind is Made:
         return f"<{value.callee}>"
-    if kind is str:
-        return ascii(value[:40])
-    if kind in (int, bool, float, type(None)):
-        return repr(value)[:40]
+    if kind in (str, int, bool, float, type(None)):
+        return brief(value)
     return {List: "list", Dict: "dict", Set: "set", FrozenSet: "frozenset", ByteArray: "bytearray", Buffer: "buffer", bytes: "bytes"}.get(kind, "?")
 
 
@@ -595,7 +599,7 @@ def _shape(value: Any) -> str:
 
 
 def _is_shape(value: Any, judge: _Judge) -> bool:
-    return type(value) is tuple and all(type(item) is int and item >= 0 for item in value)
+    return type(value) is tuple and len(value) <= 64 and all(type(item) is int and 0 <= item < 1 << 63 for item in value)
 
 
 def _is_text_dict(value: Any, judge: _Judge) -> bool:
@@ -617,7 +621,7 @@ _KINDS: Final[dict[str, Matcher]] = {
     "none": _of_type(type(None)),
     "bool": _of_type(bool),
     "int": _of_type(int),
-    "uint": lambda value, judge: type(value) is int and value >= 0,
+    "uint": lambda value, judge: type(value) is int and 0 <= value < 1 << 63,
     "float": _of_type(float),
     "str": _of_type(str),
     "bytes": _of_type(bytes),

@@ -144,10 +144,24 @@ def vars_of(value):
     return (type(value), getattr(value, "__dict__", None), list(value) if isinstance(value, (list, dict)) else getattr(value, "left", None))
 
 
-def test_a_class_that_needs_a_call_is_not_covered_by_allow():
-    for value in (mycorp.Reduced(), mycorp.Colour.RED, mycorp.Point(1, 2)):
+def test_enums_and_named_tuples_are_allowed_by_the_class_itself():
+    """Only the class tells that a call with a value, or an instance of given values, is how it is pickled."""
+    for value in (mycorp.Colour.RED, mycorp.Point(1, [2])):
+        assert round_trip(value, allow=[type(value)]) == value
         with pytest.raises(PolicyError, match="mycorp:"):
-            dumps(value, key=KEY, allow=[type(value)])
+            dumps(value, key=KEY, allow=[f"mycorp:{type(value).__name__}"])
+    assert round_trip({mycorp.Colour.RED: 1}, allow=[mycorp.Colour]) == {mycorp.Colour.RED: 1}
+
+
+def test_a_class_that_needs_a_call_is_not_covered_by_allow():
+    with pytest.raises(PolicyError, match="mycorp:Reduced"):
+        dumps(mycorp.Reduced(), key=KEY, allow=[mycorp.Reduced])
+
+
+def test_allowing_a_name_of_a_pack_does_not_widen_its_rule():
+    forged = make_pipeline(StandardScaler())
+    assert type(round_trip(forged, allow=["numpy:dtype", StandardScaler])) is type(forged)
+    assert Policy.default().allow("numpy:dtype").rules == Policy.default().rules
 
 
 def test_a_class_with_its_own_hash_cannot_be_a_key():
