@@ -29,7 +29,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, Final, NoReturn
 
@@ -50,7 +50,10 @@ MAX_SIGNATURE_BLOCK_BYTES: Final = 1 << 17
 # 1 MiB of body costs 67 bytes of header: this is enough for bodies of a tebibyte.
 MAX_HEADER_BYTES: Final = 1 << 27
 MAX_INTEGER: Final = (1 << 63) - 1
+# The end of the year 9999, where datetime ends.
+MAX_SECONDS: Final = 253_402_300_799
 MAX_TEXT: Final = 1024
+MAX_METADATA_DEPTH: Final = 64
 MAX_METADATA_BYTES: Final = 1 << 20
 
 SUITE_CODES: Final = {"hmac-sha256": 1}
@@ -59,9 +62,8 @@ _SUITE_NAMES: Final = {code: name for name, code in SUITE_CODES.items()}
 _SNIFF_BYTES: Final = 512
 _READ_BYTES: Final = 1 << 20
 _WINDOW_BYTES: Final = 1 << 24
-# Below these sizes a thread pool or a mapping costs more than it saves.
+# Below this size a thread pool costs more than it saves.
 _PARALLEL_BYTES: Final = 4 << 20
-_MAPPED_ALLOCATION_BYTES: Final = 1 << 18
 
 Bytes = bytes | bytearray | memoryview
 File = str | os.PathLike[str] | IO[bytes]
@@ -94,6 +96,7 @@ class Info:
 
     @property
     def authenticated(self) -> bool:
+        """True: a key of the caller's keyring signed this header."""
         return True
 
 
@@ -104,6 +107,7 @@ class UntrustedInfo(Info):
 
     @property
     def authenticated(self) -> bool:
+        """False: nothing was checked."""
         return False
 
 
@@ -114,10 +118,10 @@ class Opened:
     info: Info
     program: bytes = field(repr=False)
     buffers: tuple[memoryview, ...] = field(repr=False)
-    _proof: object = field(repr=False, compare=False, default=None)
+    proof: InitVar[object] = None
 
-    def __post_init__(self) -> None:
-        if self._proof is not _MADE_HERE:
+    def __post_init__(self, proof: object) -> None:
+        if proof is not _MADE_HERE:
             raise TypeError("only container.open() makes an Opened")
 
 
@@ -191,8 +195,9 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
     or the new one, whole. A path that is a pipe or device is written straight. Raises `OSError`, `TypeError`.
     """
     if not isinstance(file, (str, os.PathLike)):
-        if not hasattr(file, "write"):
-            raise TypeError(f"a file is a path or a binary file object, not {type(file).__name__}: the call is dump(obj, file, key=...)")
+        writer: Any = file
+        if not hasattr(writer, "write") or isinstance(writer, io.TextIOBase):
+            raise TypeError(f"a file is a path or a binary file object (mode 'wb'), not {type(file).__name__}: the call is dump(obj, file, key=...)")
         for piece in pieces:
             _write_all(file, piece)
         return
@@ -210,8 +215,8 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
 
 
 def _replace(path: str, pieces: Iterable[Bytes], mode: int | None) -> None:
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name[:100]}.{secrets.token_hex(8)}.tmp")
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".safepickle-{secrets.token_hex(8)}.tmp")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
     try:
         with io.FileIO(descriptor, "wb") as sibling:
@@ -226,22 +231,24 @@ def _replace(path: str, pieces: Iterable[Bytes], mode: int | None) -> None:
             os.unlink(temporary)
         raise
     if os.name == "posix":
-        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            # Some file systems cannot sync a directory; the rename itself is done.
-            with contextlib.suppress(OSError):
+        # The rename is done; a folder that cannot be opened or synced makes it no failure.
+        with contextlib.suppress(OSError):
+            directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
                 os.fsync(directory)
-        finally:
-            os.close(directory)
+            finally:
+                os.close(directory)
 
 
 def _write_all(file: Any, piece: Bytes) -> None:
     view = memoryview(piece).cast("B")
     while len(view):
         count = file.write(view)
-        # Raw and non-blocking files write a part, or None for nothing; buffered ones write all.
+        # Raw files write a part, or None for nothing if they do not block. Others write all, and some return None.
         if count is None:
-            raise BlockingIOError("the file is in non-blocking mode: hand in a blocking one")
+            if isinstance(file, io.RawIOBase):
+                raise BlockingIOError("the file is in non-blocking mode: hand in a blocking one")
+            return
         view = view[count:]
 
 
@@ -366,18 +373,18 @@ def _checked_expiry(expires: datetime | timedelta | int | None, created: int) ->
         seconds = expires
     else:
         raise TypeError(f"expires is a datetime with a time zone, a timedelta, or Unix seconds, not {type(expires).__name__}")
-    if not created < seconds <= MAX_INTEGER:
+    if seconds <= created:
         raise ValueError("expires is not in the future: a file that is expired when it is written can never be loaded")
+    if seconds > MAX_SECONDS:
+        raise ValueError("expires is after the year 9999: leave it out for a file that does not expire")
     return seconds
 
 
 def _metadata_text(metadata: Any) -> str | None:
     if metadata is None:
         return None
-    try:
-        text = json.dumps(metadata, ensure_ascii=True, allow_nan=False)
-    except RecursionError:
-        raise ValueError("metadata is nested too deep for JSON") from None
+    _check_metadata(metadata, MAX_METADATA_DEPTH)
+    text = json.dumps(metadata, ensure_ascii=True, allow_nan=False)
     if len(text) > MAX_METADATA_BYTES:
         raise ValueError(f"metadata takes {len(text)} bytes as JSON; at most {MAX_METADATA_BYTES} are stored: keep large data beside the model")
     return text
@@ -400,7 +407,7 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
     """Authenticate the container in `file` and return what it holds.
 
     With `map_file` the buffers are read-only views of the mapped file; whoever can write that file can change
-    them afterwards. Otherwise they are writable memory of our own, aligned to at least 16 bytes.
+    them afterwards. Otherwise they are writable memory of our own. Either way each begins at a multiple of 64 bytes.
 
     Raises `UnsignedError` or `FormatError` if it is no container, `AuthenticationError` if it does not hold, is
     expired, or is not for this context and serial, `LimitError` if the body is larger than `max_body_bytes`, `OSError`.
@@ -423,7 +430,7 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
         else:
             program = source.read_exactly(header.program, "the program")
             offset = header.program
-            rest = source.read_into(_allocate(starts[-1] - offset), "the buffers")
+            rest = source.read_into(_allocate(starts[-1] - offset, offset), "the buffers")
             _check_body([program, rest], header)
             _check_body_padding(rest, header, offset)
             source.check_end()
@@ -495,7 +502,10 @@ class _Source:
                 raise BlockingIOError("the file is in non-blocking mode: hand in a blocking one")
             if not piece:
                 break
-            pieces.append(piece)
+            if len(piece) > count:
+                raise OSError("read() of the file returned more than it was asked for")
+            # A copy of anything mutable, so that what is judged is what is used.
+            pieces.append(bytes(piece))
             count -= len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -529,16 +539,12 @@ class _Source:
 
     def map(self) -> memoryview:
         """Return the file, mapped read-only."""
-        try:
-            descriptor = self.file.fileno()
-            start = self.file.tell()
-        except (AttributeError, OSError, ValueError):
-            raise ValueError("mmap=True needs a path or a real file, not a pipe or bytes: load it without mmap") from None
-        if start != 0 or not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("mmap=True needs a regular file, at its beginning: load it without mmap")
-        if not self.size:
-            return memoryview(b"")
-        return memoryview(mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ))
+        if self.size is None or not _is_plain_file(self.file) or self.file.tell() != 0:
+            raise ValueError("mmap=True needs a path, or a regular file at its beginning: load it without mmap")
+        # The size that counts is that of the mapping: the file may have grown since.
+        view = memoryview(mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ)) if self.size else memoryview(b"")
+        self.size = len(view)
+        return view
 
 
 class _ViewFile:
@@ -562,6 +568,8 @@ def _source(file: Any) -> _Source:
         # Mutable input is copied: what is judged must be what is used.
         data = bytes(file)
         return _Source(io.BytesIO(data), len(data))
+    if isinstance(file, io.TextIOBase):
+        raise TypeError("the file is open in text mode: open it with mode 'rb'")
     if not hasattr(file, "read"):
         raise TypeError(f"a file is a path or a binary file object, not {type(file).__name__}")
     return _Source(file, _remaining(file))
@@ -569,11 +577,19 @@ def _source(file: Any) -> _Source:
 
 def _remaining(file: Any) -> int | None:
     """Return how many bytes are left in a regular file, None for a pipe or anything else."""
+    if not _is_plain_file(file):
+        return None
     try:
         status = os.fstat(file.fileno())
         return status.st_size - file.tell() if stat.S_ISREG(status.st_mode) else None
     except (AttributeError, OSError, ValueError):
         return None
+
+
+def _is_plain_file(file: Any) -> bool:
+    """Tell whether a file object reads what its descriptor holds; that of a decompressing one is of the compressed file."""
+    raw = file.raw if isinstance(file, (io.BufferedReader, io.BufferedRandom)) else file
+    return isinstance(raw, io.FileIO)
 
 
 def _read_front(source: _Source) -> _Front:
@@ -646,12 +662,12 @@ def _header_from(value: Any) -> _Header:
         raise ValueError("a compression that this release does not read: upgrade safepickle-ml")
     if body["chunk_bytes"] not in CHUNK_BYTES_ALLOWED:
         raise ValueError("chunk_bytes is not a power of two from 2**16 to 2**26")
-    chunks = tuple(bytes.fromhex(each) for each in body["chunks"])
+    chunks = tuple(bytes.fromhex(each) for each in _array(body["chunks"]))
     if any(len(chunk) != 32 for chunk in chunks) or [chunk.hex() for chunk in chunks] != body["chunks"]:
         raise ValueError("chunks are not lower-case SHA-256 digests")
     header = _Header(
         program=_integer(body["program"]),
-        buffers=tuple(_integer(each) for each in body["buffers"]),
+        buffers=tuple(_integer(each) for each in _array(body["buffers"])),
         chunk_bytes=body["chunk_bytes"],
         chunks=chunks,
         context=_checked_context(top["context"]),
@@ -672,14 +688,36 @@ def _parse_metadata(text: Any) -> Any:
     if not isinstance(text, str) or len(text) > MAX_METADATA_BYTES:
         raise ValueError("metadata is not JSON text")
     try:
-        return json.loads(text, parse_constant=_no_float)
+        metadata = json.loads(text, parse_constant=_no_float)
     except (ValueError, RecursionError):
         raise ValueError("metadata is not JSON text") from None
+    _check_metadata(metadata, MAX_METADATA_DEPTH)
+    return metadata
+
+
+def _check_metadata(value: Any, depth: int) -> None:
+    """Refuse metadata that would not come back as it is: nested too deep, or with keys that JSON would make text."""
+    if depth == 0:
+        raise ValueError(f"metadata is nested more than {MAX_METADATA_DEPTH} deep")
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise ValueError("metadata has a key that is not text: JSON would make it text, and two keys might become one")
+        for item in value.values():
+            _check_metadata(item, depth - 1)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_metadata(item, depth - 1)
 
 
 def _members(value: Any, names: str) -> dict[str, Any]:
     if not isinstance(value, dict) or sorted(value) != names.split():
         raise ValueError(f"an object with exactly the members {names} is expected")
+    return value
+
+
+def _array(value: Any) -> list[Any]:
+    if not isinstance(value, list):
+        raise TypeError("an array is expected")
     return value
 
 
@@ -690,8 +728,7 @@ def _integer(value: Any) -> int:
 
 
 def _seconds(value: Any) -> int:
-    # datetime ends with the year 9999.
-    if _integer(value) > 253_402_300_799:
+    if _integer(value) > MAX_SECONDS:
         raise ValueError("a time is Unix seconds before the year 10000")
     return int(value)
 
@@ -736,20 +773,23 @@ def _check_size(source: _Source, front: _Front, header: _Header) -> None:
     _appended(f"{source.size - expected} bytes follow")
 
 
-def _allocate(count: int) -> memoryview:
-    """Return zeroed memory of our own.
+def _allocate(count: int, offset: int) -> memoryview:
+    """Return zeroed memory of our own, placed so that what is aligned in the body is aligned in memory.
 
-    A large one is a private mapping: it is page-aligned, and its pages come to exist as data arrives, so a length
-    that no data follows costs nothing.
+    A private mapping is page-aligned, and its pages come to exist as data arrives, so a length that no data follows
+    costs nothing. `offset` is where in the body the memory begins.
     """
-    if count < _MAPPED_ALLOCATION_BYTES:
-        return memoryview(bytearray(count))
+    if not count:
+        return memoryview(bytearray())
+    shift = offset % ALIGNMENT
     try:
         if hasattr(mmap, "MAP_PRIVATE"):
-            return memoryview(mmap.mmap(-1, count, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))
-        return memoryview(bytearray(count))
-    except (OSError, MemoryError, OverflowError):
+            mapped = mmap.mmap(-1, count + shift, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        else:
+            mapped = mmap.mmap(-1, count + shift)
+    except (OSError, MemoryError, OverflowError, ValueError):
         raise LimitError(f"the buffers take {count} bytes and that much memory is not to be had here") from None
+    return memoryview(mapped)[shift:]
 
 
 def _check_body(segments: Sequence[Bytes], header: _Header) -> None:
@@ -823,7 +863,10 @@ def _truncated(what: str, expected: int, found: int) -> NoReturn:
 _KNOWN_BEGINNINGS: Final = (
     (b"version https://git-lfs.github.com/spec/", "a Git LFS pointer, not the file itself: run `git lfs pull`"),
     (b"outs:\n- md5:", "a DVC pointer, not the file itself: run `dvc pull`"),
-    (b"\x89SPKL\n", "a safepickle container that was moved in text mode, which changed its bytes: move it again in binary mode"),
+    *(
+        (mangled, "a safepickle container that was moved in text mode, which changed its bytes: move it again in binary mode")
+        for mangled in (b"\x89SPKL\n", b"\x89SPKL\r\r\n", b"\xc2\x89SPKL", b"\xef\xbf\xbdSPKL")
+    ),
     (b"PK\x03\x04", "a zip archive, as torch, skops or npz files are"),
     (b"\x1f\x8b", "a gzip file, perhaps a compressed joblib or pickle file"),
     (b"BZh", "a bzip2 file, perhaps a compressed joblib or pickle file"),
@@ -850,7 +893,7 @@ def _what_it_is(head: bytes) -> str:
     for beginning, name in _KNOWN_BEGINNINGS:
         if head.startswith(beginning):
             return f"this is {name}; {_UNSIGNED_HINT}"
-    if head.lstrip().lower().startswith(_MARKUP):
+    if head.removeprefix(b"\xef\xbb\xbf").lstrip().lower().startswith(_MARKUP):
         return f"this is an HTML or XML page, perhaps an error page saved in place of the file: fetch it again; {_UNSIGNED_HINT}"
     if len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5:
         return _pickle_text(b"joblib" in head)

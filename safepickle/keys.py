@@ -42,7 +42,9 @@ _LABEL: Final = b"safepickle container v1"
 _HKDF_INFO: Final = b"safepickle container v1 hmac-sha256"
 _TEXT_FORM: Final = re.compile(r"spk1_([0-9a-f]{16})_([A-Za-z0-9_-]+)")
 _CHECKSUM_BYTES: Final = 4
-_NOT_SECRETS: Final = (b"-----BEGIN", b"ssh-", b"ecdsa-", b"spk1_", b"env:", b"file:")
+_NOT_SECRETS: Final = (b"-----BEGIN", b"ssh-", b"sk-ssh-", b"sk-ecdsa-", b"ecdsa-", b"spk1_", b"env:", b"file:", b"AGE-SECRET-KEY-", b"age1")
+# How public and private keys begin in DER: a sequence of (a version and) a sequence of an object identifier.
+_DER_KEY: Final = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01.)?\x30.\x06", re.DOTALL)
 
 
 def signed_message(suite: str, key_id: bytes, digest: bytes) -> bytes:
@@ -170,14 +172,19 @@ class Keyring:
     while new ones are signed with the new key.
     """
 
-    __slots__ = ("_by_id", "primary")
+    __slots__ = ("_by_id", "_primary")
 
     def __init__(self, primary: Key | bytes | str, *others: Key | bytes | str) -> None:
         keys = [as_key(each) for each in (primary, *others)]
-        self.primary: Key = keys[0]
+        self._primary: Key = keys[0]
         self._by_id = {(key.suite, key.key_id): key for key in keys}
         if len(self._by_id) != len(keys):
             raise KeyringError("the same key is in the keyring twice; name each key once")
+
+    @property
+    def primary(self) -> Key:
+        """The key that signs."""
+        return self._primary
 
     def find(self, suite: str, key_id: str) -> Key | None:
         """Return the trusted key of that suite and id, or None."""
@@ -228,6 +235,12 @@ class Keyring:
         others = "".join(f", {key_id}" for key_id in self.key_ids[1:])
         return f"<Keyring primary={self.primary.key_id}{others}>"
 
+    def __copy__(self) -> Keyring:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Keyring:
+        return self
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise KeyringError("a keyring is never pickled: move the keys through a secret store instead")
 
@@ -272,13 +285,18 @@ def read_key(uri: str) -> Key:
                 "or use SecretKey.from_text() where it really must be text"
             )
         raise KeyringError("a key is named by a URI, 'env:NAME' or 'file:PATH'; a password or other text is not a key")
+    if "spk1_" in rest:
+        raise KeyringError(f"'{scheme}:' is followed by what looks like a key itself: a URI says where the key is, as in 'env:NAME'")
     if not rest:
         raise KeyringError(f"'{scheme}:' names nothing: write 'env:NAME' or 'file:PATH'")
     return reader(rest)
 
 
 def _from_environment(name: str) -> Key:
-    text = os.environ.get(name)
+    try:
+        text = os.environ.get(name)
+    except ValueError:
+        raise KeyringError(f"{name!a} cannot be the name of an environment variable") from None
     if not text:
         raise KeyringError(f"the environment variable {name} is not set: make a key with `safepickle keygen` and put it there")
     try:
@@ -289,7 +307,9 @@ def _from_environment(name: str) -> Key:
 
 def _from_file(path: str) -> Key:
     try:
-        with open(path, "rb") as file:
+        # Without blocking, so that a pipe in place of the file is refused rather than waited for.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        with open(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise KeyringError(f"the key file {path} is not a regular file")
@@ -298,6 +318,8 @@ def _from_file(path: str) -> Key:
             data = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
         raise KeyringError(f"the key file {path} cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise KeyringError(f"{path!a} cannot be the path of a key file") from None
     if len(data) > MAX_KEY_FILE_BYTES:
         raise KeyringError(f"the key file {path} is longer than {MAX_KEY_FILE_BYTES} bytes: that is no key file")
     lines = [line.strip() for line in data.splitlines()]
@@ -337,9 +359,9 @@ def _checked_secret(secret: Any) -> bytes:
         )
     if len(secret) > MAX_SECRET_BYTES:
         raise KeyringError(f"a secret of {len(secret)} bytes is too long: at most {MAX_SECRET_BYTES}")
-    if secret.startswith(_NOT_SECRETS):
+    if secret.lstrip().startswith(_NOT_SECRETS) or _DER_KEY.match(secret) or b'"kty"' in secret:
         raise KeyringError(
-            "these bytes are a textual or PEM key, not a secret: use read_key() or SecretKey.from_text(); a public key must never serve as a secret"
+            "these bytes are a textual, PEM, DER or JSON key, not a secret: use read_key() or SecretKey.from_text(); a public key must never serve as a secret"
         )
     if len(set(secret)) < MIN_DISTINCT_BYTES:
         raise KeyringError("these bytes are not random: make a key with SecretKey.generate()")

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import InitVar, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
@@ -213,10 +213,10 @@ class Trace:
     hashed: tuple[tuple[Any, list[Any]], ...] = field(repr=False)
     """Containers with keys or members other than text, and these keys."""
     limits: Limits = field(repr=False)
-    _proof: object = field(repr=False, compare=False, default=None)
+    proof: InitVar[object] = None
 
-    def __post_init__(self) -> None:
-        if self._proof is not _PROOF:
+    def __post_init__(self, proof: object) -> None:
+        if proof is not _PROOF:
             raise TypeError("only machine.trace() makes a Trace")
 
 
@@ -429,7 +429,7 @@ class _Machine:
             keyed=tuple(self.keyed),
             hashed=tuple(self.hashed),
             limits=self.limits,
-            _proof=_PROOF,
+            proof=_PROOF,
         )
 
     def _explain(self, pos: int) -> NoReturn:

@@ -24,7 +24,7 @@ import re
 import tomllib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -269,10 +269,10 @@ class Admitted:
     """For each class whose instances get a dict as state: keys that must not be names of its methods."""
     libraries: tuple[str, ...] = ()
     """Top-level modules of all names, sorted."""
-    _proof: object = field(repr=False, compare=False, default=None)
+    proof: InitVar[object] = None
 
-    def __post_init__(self) -> None:
-        if self._proof is not _PROOF:
+    def __post_init__(self, proof: object) -> None:
+        if proof is not _PROOF:
             raise TypeError("only policy.admit() makes an Admitted")
 
 

@@ -78,12 +78,12 @@ def op(name: str, operand: Any = None) -> bytes:
 # --- nested values ---------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Ref:
     name: str
 
 
-@dataclass(frozen=True, init=False)
+@dataclass(frozen=True, init=False, eq=False)
 class Call:
     """REDUCE, then APPENDS, SETITEMS and BUILD where there is something to append, set or give."""
 
@@ -105,7 +105,7 @@ class New(Call):
     opcode = "NEWOBJ"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Let:
     """The value, stored in the memo under a label."""
 
@@ -113,12 +113,12 @@ class Let:
     value: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Get:
     label: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Do:
     """Opcodes that stand where a value stands."""
 

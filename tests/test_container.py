@@ -183,7 +183,11 @@ def test_the_machine_never_sees_a_program_that_was_not_authenticated(
             with pytest.raises(SafePickleError) as caught:
                 safepickle.load(tmp_path / "file", key=keyring, **options)
             assert type(caught.value) in BEFORE_THE_MACHINE
-    for options, expected in (({"context": "other"}, AuthenticationError), ({"min_serial": 8}, AuthenticationError), ({"threshold": 2}, AuthenticationError)):
+    for options, expected in (
+        ({"context": "other"}, AuthenticationError),
+        ({"min_serial": 8}, AuthenticationError),
+        ({"threshold": 2}, AuthenticationError),
+    ):
         with pytest.raises(expected):
             safepickle.loads(data, key=keyring, **options)
     with pytest.raises(UnknownKeyError):
@@ -364,7 +368,10 @@ HEADERS: dict[str, bytes | dict[str, Any]] = {
     "created after the year 9999": header(created=253_402_300_800),
     "expires after the year 9999": header(expires=253_402_300_800),
     # buffers, chunks, compression
-    **{f"buffers are {value!r}": header(body_buffers=value) for value in ({}, "", None, 0, {"64": 1}, [True], [1.0], [-64], ["64"], [[64]], [None], [1 << 63])},
+    **{
+        f"buffers are {value!r}": header(body_buffers=value)
+        for value in ({}, "", None, 0, {"64": 1}, [True], [1.0], [-64], ["64"], [[64]], [None], [1 << 63])
+    },
     **{f"chunks are {value!r}": header(body_chunks=value) for value in ({}, "", None, [], [""], [None], [7], ["zz" * 32], ["00" * 31], ["00" * 33])},
     "digests in upper case": header(body_chunks=[GOOD["body"]["chunks"][0].upper()]),
     "a digest with spaces": header(body_chunks=[" " + GOOD["body"]["chunks"][0]]),
@@ -374,10 +381,19 @@ HEADERS: dict[str, bytes | dict[str, Any]] = {
     **{f"compression {value!r}": header(body_compression=value) for value in ("zstd", "", False, 0, {}, [])},
     # texts
     **{f"context {value!r}": header(context=value) for value in ("", "a\nb", "\0", "\x1b[31m", "\u202e", "\ud800", "x" * 1025, 7, True, [], {})},
-    **{f"{member} {value!r}": with_environment(**{member: value}) for member in ("python", "platform") for value in (None, 3, "a\nb", "x" * 1025, [])},
-    **{f"libraries {value!r}": with_environment(libraries=value) for value in (None, [], "", 0, {"numpy": 2}, {"numpy": None}, {"a\nb": "1"}, {"a": "\x1b[2J"})},
+    **{
+        f"{member} {value!r}": with_environment(**{member: value})
+        for member in ("python", "platform") for value in (None, 3, "a\nb", "x" * 1025, [])
+    },
+    **{
+        f"libraries {value!r}": with_environment(libraries=value)
+        for value in (None, [], "", 0, {"numpy": 2}, {"numpy": None}, {"a\nb": "1"}, {"a": "\x1b[2J"})
+    },
     # metadata
-    **{f"metadata {value!r}"[:60]: header(metadata=value) for value in ("", "{", "NaN", "Infinity", "'x'", {}, [], 7, True, "[" * 100_000 + "]" * 100_000)},
+    **{
+        f"metadata {value!r}"[:60]: header(metadata=value)
+        for value in ("", "{", "NaN", "Infinity", "'x'", {}, [], 7, True, "[" * 100_000 + "]" * 100_000)
+    },
     "metadata over 1 MiB": header(metadata='"' + "x" * (1 << 20) + '"'),
 }  # fmt: skip
 
@@ -469,36 +485,36 @@ def test_signing_again_with_the_packages_front_sorts_the_block():
 
 DAY = 86_400
 STORIES: list[tuple[str, dict[str, Any], tuple[SecretKey, ...], dict[str, Any], int, str | None]] = [
-    # what happens                                what is sealed                 by        what the loader says            when     part of the refusal
-    ("nothing said, nothing asked",               {},                            (KEY,),   {},                             0,       None),
-    ("the context that is expected",              {"context": "fraud/prod"},     (KEY,),   {"context": "fraud/prod"},      0,       None),
-    ("a context that nobody asks for",            {"context": "fraud/prod"},     (KEY,),   {},                             0,       None),
-    ("another context",                           {"context": "fraud/test"},     (KEY,),   {"context": "fraud/prod"},      0,       "'fraud/test' and you expect 'fraud/prod'"),
-    ("a longer context",                          {"context": "fraud/prod2"},    (KEY,),   {"context": "fraud/prod"},      0,       "you expect"),
-    ("a context in another case",                 {"context": "Fraud/prod"},     (KEY,),   {"context": "fraud/prod"},      0,       "you expect"),
-    ("a context in another unicode form",         {"context": "e\u0301"},        (KEY,),   {"context": "\u00e9"},          0,       "you expect"),
-    ("no context where one is expected",          {},                            (KEY,),   {"context": "fraud/prod"},      0,       "signed for no context"),
-    ("the least serial",                          {"serial": 7},                 (KEY,),   {"min_serial": 7},              0,       None),
-    ("a later serial",                            {"serial": 8},                 (KEY,),   {"min_serial": 7},              0,       None),
-    ("rollback to an older serial",               {"serial": 6},                 (KEY,),   {"min_serial": 7},              0,       "serial 6 and you expect at least 7"),
-    ("serial 0 is a serial",                      {"serial": 0},                 (KEY,),   {"min_serial": 0},              0,       None),
-    ("no serial is older than 0",                 {},                            (KEY,),   {"min_serial": 0},              0,       "no serial"),
-    ("a serial that nobody asks for",             {"serial": 1},                 (KEY,),   {},                             0,       None),
-    ("a very large serial",                       {"serial": 2**63 - 1},         (KEY,),   {"min_serial": 2**63 - 1},      0,       None),
-    ("before it expires",                         {"expires": NOW + 10},         (KEY,),   {},                             9,       None),
-    ("at the second in which it expires",         {"expires": NOW + 10},         (KEY,),   {},                             10,      "expired at 2027"),
-    ("long after it expired",                     {"expires": NOW + 10},         (KEY,),   {},                             DAY,     "expired at"),
-    ("a file from the future",                    {},                            (KEY,),   {},                             -DAY,    None),
-    ("right context, but expired",                {"context": "a", "expires": NOW + 1}, (KEY,), {"context": "a"},          DAY,     "expired at"),
-    ("right context, but old",                    {"context": "a", "serial": 1}, (KEY,),   {"context": "a", "min_serial": 2}, 0,    "at least 2"),
-    ("two signed, two are asked for",             {},                            (KEY, SECOND), {"threshold": 2},          0,       None),
-    ("two signed, one is asked for",              {},                            (KEY, SECOND), {"threshold": 1},          0,       None),
-    ("one signed, two are asked for",             {},                            (KEY,),   {"threshold": 2},               0,       "threshold=2 asks for more"),
-    ("a stranger does not count",                 {},                            (KEY, STRANGER), {"threshold": 2},        0,       "1 trusted key"),
-    ("three signed, of whom two are trusted",     {},                            (KEY, SECOND, STRANGER), {"threshold": 3}, 0,     "2 trusted key"),
-    ("a retired key that is still held",          {},                            (SECOND,), {},                            0,       None),
-    ("a key that is held no more",                {},                            (STRANGER,), {},                          0,       "you trust"),
-]  # fmt: skip
+    # what happens, what is sealed, by whom, what the loader says, seconds later, part of the refusal
+    ("nothing said, nothing asked", {}, (KEY,), {}, 0, None),
+    ("the context that is expected", {"context": "fraud/prod"}, (KEY,), {"context": "fraud/prod"}, 0, None),
+    ("a context that nobody asks for", {"context": "fraud/prod"}, (KEY,), {}, 0, None),
+    ("another context", {"context": "fraud/test"}, (KEY,), {"context": "fraud/prod"}, 0, "'fraud/test' and you expect 'fraud/prod'"),
+    ("a longer context", {"context": "fraud/prod2"}, (KEY,), {"context": "fraud/prod"}, 0, "you expect"),
+    ("a context in another case", {"context": "Fraud/prod"}, (KEY,), {"context": "fraud/prod"}, 0, "you expect"),
+    ("a context in another unicode form", {"context": "e\u0301"}, (KEY,), {"context": "\u00e9"}, 0, "you expect"),
+    ("no context where one is expected", {}, (KEY,), {"context": "fraud/prod"}, 0, "signed for no context"),
+    ("the least serial", {"serial": 7}, (KEY,), {"min_serial": 7}, 0, None),
+    ("a later serial", {"serial": 8}, (KEY,), {"min_serial": 7}, 0, None),
+    ("rollback to an older serial", {"serial": 6}, (KEY,), {"min_serial": 7}, 0, "serial 6 and you expect at least 7"),
+    ("serial 0 is a serial", {"serial": 0}, (KEY,), {"min_serial": 0}, 0, None),
+    ("no serial is older than 0", {}, (KEY,), {"min_serial": 0}, 0, "no serial"),
+    ("a serial that nobody asks for", {"serial": 1}, (KEY,), {}, 0, None),
+    ("a very large serial", {"serial": 2**63 - 1}, (KEY,), {"min_serial": 2**63 - 1}, 0, None),
+    ("before it expires", {"expires": NOW + 10}, (KEY,), {}, 9, None),
+    ("at the second in which it expires", {"expires": NOW + 10}, (KEY,), {}, 10, "expired at 2027"),
+    ("long after it expired", {"expires": NOW + 10}, (KEY,), {}, DAY, "expired at"),
+    ("a file from the future", {}, (KEY,), {}, -DAY, None),
+    ("right context, but expired", {"context": "a", "expires": NOW + 1}, (KEY,), {"context": "a"}, DAY, "expired at"),
+    ("right context, but old", {"context": "a", "serial": 1}, (KEY,), {"context": "a", "min_serial": 2}, 0, "at least 2"),
+    ("two signed, two are asked for", {}, (KEY, SECOND), {"threshold": 2}, 0, None),
+    ("two signed, one is asked for", {}, (KEY, SECOND), {"threshold": 1}, 0, None),
+    ("one signed, two are asked for", {}, (KEY,), {"threshold": 2}, 0, "threshold=2 asks for more"),
+    ("a stranger does not count", {}, (KEY, STRANGER), {"threshold": 2}, 0, "1 trusted key"),
+    ("three signed, of whom two are trusted", {}, (KEY, SECOND, STRANGER), {"threshold": 3}, 0, "2 trusted key"),
+    ("a retired key that is still held", {}, (SECOND,), {}, 0, None),
+    ("a key that is held no more", {}, (STRANGER,), {}, 0, "you trust"),
+]
 
 
 def sealed(keys: tuple[SecretKey, ...] = (KEY,), program: bytes = PROGRAM, **options: Any) -> bytes:
@@ -530,12 +546,15 @@ def test_the_stories_hold_for_load_and_verify_too(tmp_path: Path):
                 use(path, key=KEY, **bad)
 
 
+NAIVE = datetime(2099, 1, 1)  # noqa: DTZ001 - the one that must be refused
+
+
 @pytest.mark.parametrize(
     ("option", "value"),
     [
         *(("context", bad) for bad in ("", "a\nb", "a\0b", "\x1b[31mred", "a\u202eb", "a\u2028b", "x" * 1025, "\ud800", 7, b"a")),
         *(("serial", bad) for bad in (-1, 1 << 63, 1.0, True, "7")),
-        *(("expires", bad) for bad in (NOW, NOW - 1, 0, -1, 1 << 63, datetime(2099, 1, 1), datetime(2000, 1, 1, tzinfo=UTC), timedelta(0), timedelta(-1))),
+        *(("expires", bad) for bad in (NOW, NOW - 1, 0, -1, 1 << 63, NAIVE, datetime(2000, 1, 1, tzinfo=UTC), timedelta(0), timedelta(-1))),
         *(("metadata", bad) for bad in (float("nan"), float("inf"), {"a": [float("-inf")]}, "x" * (1 << 20), {"a": "é" * 200_000}, 10**5000)),
     ],
     ids=lambda value: value if isinstance(value, str) and value in {"context", "serial", "expires", "metadata"} else type(value).__name__,
@@ -544,11 +563,15 @@ def test_what_cannot_be_stored_is_a_value_error(option: str, value: Any):
     with pytest.raises((ValueError, TypeError)) as caught:
         sealed(**{option: value})
     assert isinstance(caught.value, ValueError)
-    with pytest.raises(ValueError, match=r"."):
-        safepickle.dumps([1], key=KEY, **{option: value})
+    if value not in (NOW, NOW - 1):  # which the clock of `dumps` has yet to reach
+        with pytest.raises(ValueError, match=r"."):
+            safepickle.dumps([1], key=KEY, **{option: value})
 
 
-@pytest.mark.parametrize(("option", "value"), [("expires", "2099-01-01"), ("expires", 1.5), ("expires", True), ("metadata", object()), ("metadata", {1, 2}), ("metadata", b"x")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("expires", "2099-01-01"), ("expires", 1.5), ("expires", True), ("metadata", object()), ("metadata", {1, 2}), ("metadata", b"x")],
+)
 def test_what_has_the_wrong_type_is_a_type_error(option: str, value: Any):
     with pytest.raises(TypeError):
         sealed(**{option: value})
@@ -584,7 +607,7 @@ def test_expiry_comes_back_as_an_aware_datetime(expires: Any, seconds: int):
 @pytest.mark.parametrize("expires", [253_402_300_800, 1 << 40, (1 << 63) - 1, timedelta.max])
 def test_an_expiry_beyond_the_year_9999_is_refused_when_it_is_written(expires: Any):
     """What is signed must load: `open` reads no such time."""
-    with pytest.raises(ValueError, match="9999|10000"):
+    with pytest.raises(ValueError, match=r"9999|10000"):
         sealed(expires=expires)
 
 
@@ -622,7 +645,7 @@ def nested(depth: int) -> Any:
 
 
 def test_metadata_nested_too_deep_is_a_value_error():
-    with pytest.raises(ValueError, match="nested too deep"):
+    with pytest.raises(ValueError, match="nested more than 64 deep"):
         sealed(metadata=nested(100_000))
     circular: list[Any] = []
     circular.append(circular)
@@ -691,7 +714,7 @@ def test_inspect_without_a_key_does_not_look_at_the_signature_and_with_one_it_do
 
 def test_only_open_makes_an_opened():
     opened = container.open(sealed(), RING)
-    with pytest.raises(TypeError, match="only container.open"):
+    with pytest.raises(TypeError, match="an Opened"):
         container.Opened(opened.info, opened.program, ())
 
 
@@ -868,14 +891,14 @@ def as_fifo(data: bytes, tmp_path: Path) -> Iterator[Any]:
 
 @contextlib.contextmanager
 def as_gzip(data: bytes, tmp_path: Path) -> Iterator[Any]:
-    (tmp_path / "file.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "file.gz").write_bytes(gzip.compress(data, 1))
     with gzip.open(tmp_path / "file.gz") as file:
         yield file
 
 
 @contextlib.contextmanager
 def as_xz(data: bytes, tmp_path: Path) -> Iterator[Any]:
-    (tmp_path / "file.xz").write_bytes(lzma.compress(data))
+    (tmp_path / "file.xz").write_bytes(lzma.compress(data, preset=0))
     with lzma.open(tmp_path / "file.xz") as file:
         yield file
 
@@ -908,8 +931,8 @@ WAYS_IN: dict[str, Callable[[bytes, Path], Any]] = {
     "str": lambda data, path: on_disk(data, path, str),
     "Path": on_disk,
     "PathLike": lambda data, path: on_disk(data, path, PathLike),
-    "open file": lambda data, path: on_disk(data, path, lambda name: open(name, "rb")),
-    "unbuffered file": lambda data, path: on_disk(data, path, lambda name: open(name, "rb", buffering=0)),
+    "open file": lambda data, path: on_disk(data, path, lambda name: name.open("rb")),
+    "unbuffered file": lambda data, path: on_disk(data, path, lambda name: name.open("rb", buffering=0)),
     "BytesIO": lambda data, path: contextlib.nullcontext(io.BytesIO(data)),
     "pipe": as_pipe,
     "unbuffered pipe": as_raw_pipe,
@@ -965,7 +988,7 @@ def test_an_open_file_is_read_from_where_it_stands(signed_models: dict[str, byte
 def test_a_text_mode_file_is_a_type_error(encoding: str, tmp_path: Path):
     (tmp_path / "file").write_bytes(OURS)
     for use in (safepickle.load, safepickle.verify):
-        with open(tmp_path / "file", encoding=encoding) as file, pytest.raises(TypeError, match="text mode.*'rb'"):
+        with open(tmp_path / "file", encoding=encoding) as file, pytest.raises(TypeError, match=r"text mode.*'rb'"):
             use(file, key=KEY)
     with open(tmp_path / "out", "w", encoding=encoding) as file, pytest.raises(TypeError):
         safepickle.dump([1], file, key=KEY)
@@ -1030,6 +1053,55 @@ def test_a_mutable_buffer_is_copied_before_it_is_judged(signed_models: dict[str,
     assert opened.program == program
 
 
+class Reused:
+    """A file that hands out its one buffer, which every further read() overwrites."""
+
+    def __init__(self, data: bytes, kind: Callable[[Any], Any]) -> None:
+        self._file, self._buffer, self._kind = io.BytesIO(data), bytearray(), kind
+
+    def read(self, count: int) -> Any:
+        found = self._file.read(count)
+        if self._kind is bytearray:
+            self._buffer[:] = found
+            return self._buffer
+        return memoryview(bytearray(found))
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_what_a_file_hands_out_is_copied_before_it_is_judged(kind: Callable[[Any], Any], signed_models: dict[str, bytes], keyring: Keyring):
+    """The read that looks for the end of the file comes after the digests were checked: it must not change the program."""
+    data = signed_models["tree"]
+    program = container.open(data, keyring).program
+    opened = container.open(Reused(data, kind), keyring)
+    assert type(opened.program) is bytes
+    assert opened.program == program
+
+
+class Growing(io.FileIO):
+    """A file to which somebody appends after its size was asked for."""
+
+    def __init__(self, path: Path, extra: bytes) -> None:
+        super().__init__(path, "rb")
+        self._path, self._extra, self._asked = path, extra, 0
+
+    def tell(self) -> int:
+        self._asked += 1
+        if self._asked == 2:
+            with self._path.open("ab") as end:
+                end.write(self._extra)
+        return super().tell()
+
+
+@pytest.mark.parametrize("extra", [1, 1 << 20, 3 << 20])
+@pytest.mark.parametrize("length", [1000, 1 << 20], ids=["part of a chunk", "exactly one chunk"])
+def test_a_file_that_grows_before_it_is_mapped_is_refused(length: int, extra: int, tmp_path: Path):
+    """Whatever happens to the file meanwhile, a refusal is a `SafePickleError`."""
+    program = bytes(length)
+    (tmp_path / "file").write_bytes(signed(header(program), program))
+    with Growing(tmp_path / "file", bytes(extra)) as file, pytest.raises((FormatError, AuthenticationError)):
+        container.open(file, RING, map_file=True)
+
+
 # --- writing ----------------------------------------------------------------------------------------------------
 
 
@@ -1056,9 +1128,8 @@ def test_a_model_is_dumped_to_every_kind_of_file(way: str, arrays: dict[str, Any
                 safepickle.dump(arrays, end, key=KEY)
         case "socket":
             ours, theirs = socket.socketpair()
-            with ours, ours.makefile("rb") as source, in_thread(lambda: found.append(source.read())):
-                with theirs, theirs.makefile("wb") as end:
-                    safepickle.dump(arrays, end, key=KEY)
+            with ours, ours.makefile("rb") as source, in_thread(lambda: found.append(source.read())), theirs, theirs.makefile("wb") as end:
+                safepickle.dump(arrays, end, key=KEY)
         case "named pipe":
             os.mkfifo(tmp_path / "fifo")
             with in_thread(lambda: found.append((tmp_path / "fifo").read_bytes())):
@@ -1105,7 +1176,9 @@ def test_a_new_file_heeds_the_umask(mask: int, mode: int, tmp_path: Path):
 
 
 @posix
-@pytest.mark.parametrize("name", ["x" * 255, "模" * 80 + ".spkl", "é" * 120, " .spkl", ".hidden", "a\nb", "-"], ids=["255", "CJK", "é", "space", "dot", "newline", "dash"])
+@pytest.mark.parametrize(
+    "name", ["x" * 255, "模" * 80 + ".spkl", "é" * 120, " .spkl", ".hidden", "a\nb", "-"], ids=["255", "CJK", "é", "space", "dot", "newline", "dash"]
+)
 def test_every_name_that_the_file_system_takes_can_be_dumped_to(name: str, tmp_path: Path):
     """The temporary sibling needs a name as well, and names are limited in bytes."""
     (tmp_path / name).touch()
@@ -1211,14 +1284,20 @@ def test_a_directory_that_may_be_written_but_not_listed_takes_a_dump():
     """The file is in place once it is renamed: a directory that cannot be opened afterwards must not look like a failure."""
     script = """
 import os, sys, tempfile, safepickle
-os.umask(0)
-os.chdir(tempfile.mkdtemp())
-os.mkdir("drop", 0o733)
-os.setgid(65534), os.setuid(65534)
-safepickle.dump([7], "drop/file", key=bytes(range(40)))
-print(safepickle.load("drop/file", key=bytes(range(40))))
+key = bytes(range(40))
+safepickle.loads(safepickle.dumps([7], key=key), key=key)  # imports what it needs while it can
+with tempfile.TemporaryDirectory() as folder:
+    os.umask(0)
+    os.chmod(folder, 0o755)
+    os.chdir(folder)
+    os.mkdir("drop", 0o733)
+    os.seteuid(65534)
+    try:
+        safepickle.dump([7], "drop/file", key=key)
+        print(safepickle.load("drop/file", key=key))
+    finally:
+        os.seteuid(0)
 """
-    script = script.replace("os.chdir(tempfile.mkdtemp())", "folder = tempfile.mkdtemp(); os.chmod(folder, 0o755); os.chdir(folder)")
     child = run_python(script)
     assert child.stdout == "[7]\n", child.stderr
 
@@ -1312,33 +1391,32 @@ def test_forked_workers_load(large: bytes, arrays: dict[str, Any]):
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * 4
 
 
-@pytest.mark.parametrize("flags", [(), ("-O",), ("-OO",), ("-E", "-O"), ("-X", "dev")], ids=str)
-def test_refusals_do_not_depend_on_assertions(flags: tuple[str, ...], signed_models: dict[str, bytes], key: SecretKey, tmp_path: Path):
+@pytest.mark.parametrize("flag", ["-B", "-O", "-OO"])
+def test_refusals_do_not_depend_on_assertions(flag: str, key: SecretKey, tmp_path: Path):
     script = """
 import os, pickle, sys, safepickle
 from safepickle import container
-data, key, marker = open(sys.argv[1], "rb").read(), sys.argv[2], sys.argv[3]
-key = safepickle.SecretKey.from_text(key)
+key, marker = safepickle.SecretKey.from_text(sys.argv[1]), sys.argv[2]
 class Hostile:
     def __reduce__(self):
         return os.system, (f"touch {marker}",)
-changed = bytearray(data)
-changed[-1] ^= 1
+data = safepickle.dumps({"model": [1, 2.5, "three"]}, key=key)
+changed = data[:-1] + bytes((data[-1] ^ 1,))
 hostile = b"".join(container.seal(pickle.dumps(Hostile(), 5), [], safepickle.Keyring(key)))
-for bad in (bytes(changed), data[:-1], data + b"x", hostile, pickle.dumps(Hostile(), 5)):
+malformed = b"".join(container.seal(pickle.dumps([1], 4), [], safepickle.Keyring(key)))
+for bad in (changed, data[:-1], data + b"x", malformed, hostile, pickle.dumps(Hostile(), 5)):
     try:
         safepickle.loads(bad, key=key)
         print("accepted")
     except safepickle.SafePickleError as error:
         print(type(error).__name__)
-print(type(safepickle.loads(data, key=key)).__name__, os.path.exists(marker), __debug__)
+print(safepickle.loads(data, key=key), os.path.exists(marker), __debug__)
 """
-    (tmp_path / "file").write_bytes(signed_models["tree"])
-    if "-E" in flags and "PYTHONPATH" in os.environ:
-        flags = flags[1:]  # with -E the package is not found where it is not installed
-    child = run_python(script, str(tmp_path / "file"), key.to_text(), str(tmp_path / "owned"), flags=flags)
-    assert child.stdout.split("\n")[:5] == ["AuthenticationError", "FormatError", "FormatError", "PolicyError", "UnsignedError"], child.stderr
-    assert child.stdout.split("\n")[5] == f"DecisionTreeClassifier False {'-O' not in flags and '-OO' not in flags}"
+    child = run_python(script, key.to_text(), str(tmp_path / "owned"), flags=(flag,))
+    assert child.stdout.split("\n")[:6] == ["AuthenticationError", "FormatError", "FormatError", "ProgramError", "PolicyError", "UnsignedError"], (
+        child.stderr
+    )
+    assert child.stdout.split("\n")[6] == f"{{'model': [1, 2.5, 'three']}} False {flag == '-B'}"
     assert not (tmp_path / "owned").exists()
 
 
@@ -1441,7 +1519,9 @@ def lying(program: int | None = None, buffers: tuple[int, ...] = ()) -> bytes:
     for length in buffers:
         end += -end % 64 + length
     chunks = ["00" * 32] * -(-end // size)
-    return signed(header(body_program=len(PROGRAM) if program is None else program, body_buffers=list(buffers), body_chunks=chunks, body_chunk_bytes=size))
+    return signed(
+        header(body_program=len(PROGRAM) if program is None else program, body_buffers=list(buffers), body_chunks=chunks, body_chunk_bytes=size)
+    )
 
 
 LIES = {

@@ -1,0 +1,352 @@
+"""House rules: who imports whom, what `import safepickle` costs, that the public names are what they say, what the top level holds."""
+
+from __future__ import annotations
+
+import ast
+import pickle
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import safepickle
+from safepickle import errors
+
+PACKAGE = Path(safepickle.__file__).parent
+TOP = PACKAGE.parent
+MODULES = {path.stem: ast.parse(path.read_text("utf-8")) for path in PACKAGE.glob("*.py")}
+
+# The staircase: a module imports only what stands here beside it. A new module is entered here, with the least that it needs.
+BELOW: dict[str, set[str]] = {
+    "errors": set(),
+    "keys": {"errors"},
+    "container": {"errors", "keys"},
+    "machine": {"errors"},
+    "checks": {"errors", "machine"},
+    "policy": {"errors", "machine", "checks"},
+    "state": {"errors"},
+    "verifying": {"errors", "keys", "container"},
+    "pickling": {"errors", "keys", "container", "machine", "checks", "policy", "state"},
+    "scan": {"errors", "machine", "policy"},
+    "suggesting": {"errors", "machine", "policy", "pickling"},
+    "__init__": {"errors", "keys", "container", "verifying", "machine", "policy", "pickling", "scan", "suggesting"},
+    "demo": {"errors", "keys", "container", "machine", "policy", "pickling", "verifying", "scan"},
+    "cli": {"__init__", "errors", "keys", "container", "machine", "policy", "pickling", "verifying", "scan", "suggesting", "demo"},
+    "__main__": {"cli"},
+}
+# Modules that may import what only one module of ours should.
+ONLY: dict[str, set[str]] = {
+    # demo makes hostile pickles to show that they are refused; below it is tested that it only dumps.
+    "pickle": {"pickling", "demo"},
+    "copyreg": {"pickling"},
+    "cryptography": {"keys"},
+    "argparse": {"cli"},
+    "tomllib": {"policy"},
+    "importlib": {"__init__", "pickling", "suggesting"},
+    "subprocess": {"demo"},
+    "numpy": {"demo"},
+    "pandas": {"demo"},
+    "sklearn": {"demo"},
+    "tqdm": {"cli"},
+    **{name: set() for name in ("_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "scipy", "ctypes", "pty", "code", "runpy")},
+}
+
+
+def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """Yield ("ours" or "foreign", name) for each import, those within functions and `if TYPE_CHECKING` included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for each in node.names:
+                first, _, rest = each.name.partition(".")
+                yield ("ours", rest.partition(".")[0] or "__init__") if first == "safepickle" else ("foreign", first)
+        elif isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level or module.partition(".")[0] == "safepickle":
+                inner = module if node.level else module.partition(".")[2]
+                for each in node.names:
+                    yield "ours", inner.partition(".")[0] or (each.name if each.name in MODULES else "__init__")
+            else:
+                yield "foreign", module.partition(".")[0]
+
+
+def ours(module: str) -> set[str]:
+    return {name for kind, name in imported(MODULES[module]) if kind == "ours"}
+
+
+def foreign(module: str) -> set[str]:
+    return {name for kind, name in imported(MODULES[module]) if kind == "foreign"}
+
+
+# --- imports ----------------------------------------------------------------------------------------------------
+
+
+def test_these_rules_are_about_enough_modules():
+    assert {"errors", "keys", "container", "machine", "policy", "pickling", "cli"} <= set(MODULES)
+    assert ours("pickling") >= {"container", "machine", "policy"}, "the reader of imports reads none"
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_a_module_imports_only_what_stands_below_it(module: str):
+    """Who can be reached from where is how a reviewer knows what a module can do."""
+    assert module in BELOW, f"enter {module} in the table of this file"
+    assert ours(module) - BELOW[module] == set()
+
+
+def test_the_staircase_itself_has_no_cycle_and_nobody_imports_the_command():
+    order: list[str] = []
+    left = dict(BELOW)
+    while left:
+        free = sorted(name for name, below in left.items() if not below & left.keys())
+        assert free, f"a cycle among {sorted(left)}"
+        order += free
+        left = {name: below for name, below in left.items() if name not in free}
+    assert [module for module in MODULES if "cli" in ours(module)] in ([], ["__main__"])
+    assert [module for module in MODULES if "demo" in ours(module)] in ([], ["cli"])
+
+
+@pytest.mark.parametrize("name", sorted(ONLY))
+def test_what_only_one_module_should_import_no_other_imports(name: str):
+    assert {module for module in MODULES if name in foreign(module)} <= ONLY[name]
+
+
+def test_pickle_is_executed_in_one_place():
+    """`demo` may make pickles, never read one; `pickling` reads with its own unpickler only."""
+    used = {
+        module: {
+            node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "pickle"
+        }
+        for module, tree in MODULES.items()
+    }
+    assert used["demo"] <= {"dumps"}
+    assert used["pickling"] <= {"PickleBuffer", "Pickler", "PicklingError", "Unpickler"}
+    assert [module for module, names in used.items() if names and module not in {"demo", "pickling"}] == []
+    imported_from = [node for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "pickle"]
+    assert imported_from == []
+
+
+def test_nothing_evaluates_text():
+    found = [
+        (module, node.func.id)
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec", "compile", "__import__"}
+    ]
+    assert found == []
+
+
+def test_nothing_is_validated_by_assert():
+    """`python -O` drops assertions."""
+    assert [module for module, tree in MODULES.items() if any(isinstance(node, ast.Assert) for node in ast.walk(tree))] == []
+
+
+def test_no_handler_is_bare():
+    found = [module for module, tree in MODULES.items() for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler) and node.type is None]
+    assert found == []
+
+
+# --- what is loaded ---------------------------------------------------------------------------------------------
+
+HEAVY = {"numpy", "sklearn", "scipy", "pandas", "joblib", "pyarrow", "cryptography", "argparse", "tqdm", "subprocess", "ctypes"}
+
+
+def loaded_by(statement: str) -> set[str]:
+    child = subprocess.run([sys.executable, "-c", f"import sys\n{statement}\nprint(*sys.modules)"], capture_output=True, text=True, check=True)
+    return set(child.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    loaded = loaded_by("import safepickle")
+    assert loaded & HEAVY == set()
+    assert loaded & {"pickle", "_pickle", "tomllib"} == set()
+
+
+def test_a_verifier_loads_neither_pickle_nor_the_policy():
+    """What is not there cannot be tricked into running: `verify` never unpickles."""
+    statement = """
+import io, safepickle
+from safepickle import container
+key = safepickle.SecretKey.from_bytes(bytes(range(40)))
+data = b"".join(container.seal(b"x", [], safepickle.Keyring(key)))
+assert safepickle.verify(io.BytesIO(data), key=key).authenticated
+assert not safepickle.inspect(io.BytesIO(data)).authenticated
+"""
+    loaded = loaded_by(statement)
+    assert "safepickle.container" in loaded
+    assert loaded & {"pickle", "_pickle", "numpy", "safepickle.pickling", "safepickle.policy", "safepickle.machine", "tomllib"} == set()
+
+
+def test_dump_and_load_of_plain_data_load_no_library():
+    loaded = loaded_by("import safepickle\nkey = bytes(range(40))\nassert safepickle.loads(safepickle.dumps([1], key=key), key=key) == [1]")
+    assert loaded & (HEAVY - {"cryptography", "subprocess", "ctypes"}) == set()
+
+
+def test_it_works_without_the_optional_libraries():
+    """As in an environment in which only `cryptography` is installed."""
+    statement = """
+class Nowhere:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {"numpy", "sklearn", "scipy", "pandas", "joblib", "tqdm", "pyarrow"}:
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Nowhere())
+import safepickle, safepickle.cli
+key = bytes(range(40))
+value = {"a": [1, 2.5, None, True, "x", b"y", (1,), {2}, frozenset({3}), 1 << 80, bytearray(b"z")]}
+assert safepickle.loads(safepickle.dumps(value, key=key), key=key) == value
+"""
+    assert "numpy" not in loaded_by(statement)
+
+
+def test_importing_changes_nothing_of_the_process():
+    """No registries, no monkey-patching, no handlers: an import has no effect but names."""
+    statement = """
+import copyreg, signal, threading, warnings, pickle
+def state():
+    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGSEGV)]
+    return dict(copyreg.dispatch_table), warnings.filters[:], handlers, threading.active_count(), pickle.Unpickler, list(sys.meta_path)
+before = state()
+import safepickle, safepickle.pickling, safepickle.policy
+assert state() == before
+"""
+    loaded_by(statement)
+
+
+# --- errors -----------------------------------------------------------------------------------------------------
+
+
+def test_every_error_is_a_safepickle_error_and_none_a_pickle_error():
+    """Caches swallow `PickleError` as a miss and build anew; they must not swallow a forgery."""
+    found = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, BaseException)]
+    assert {each.__name__ for each in found} == set(errors.__all__)
+    assert len(found) >= 11
+    for each in found:
+        if issubclass(each, Warning):
+            assert issubclass(each, UserWarning)
+        else:
+            assert issubclass(each, errors.SafePickleError)
+        assert not issubclass(each, (pickle.PickleError, ValueError, OSError, LookupError, ArithmeticError, RuntimeError, EOFError, ImportError))
+        assert getattr(safepickle, each.__name__) is each
+
+
+def test_could_not_check_is_caught_by_did_not_hold():
+    """Whoever catches the general class fails closed."""
+    assert issubclass(errors.UnknownKeyError, errors.AuthenticationError)
+    assert issubclass(errors.UnsignedError, errors.FormatError)
+    assert issubclass(errors.LimitError, errors.ProgramError)
+    stages = (errors.KeyringError, errors.FormatError, errors.AuthenticationError, errors.ProgramError, errors.PolicyError, errors.StateError)
+    assert not [(a, b) for a in stages for b in stages if a is not b and issubclass(a, b)]
+
+
+def test_all_that_is_raised_by_name_is_a_class_that_a_caller_may_catch():
+    """`raise` of a general class leaves a caller nothing to catch."""
+    raised = {
+        (module, node.exc.func.id)
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call) and isinstance(node.exc.func, ast.Name)
+    }
+    assert len(raised) > 10
+    assert [
+        each
+        for each in raised
+        if each[1] in {"Exception", "BaseException", "RuntimeError", "AssertionError", "SafePickleError", "NotImplementedError"}
+    ] == []
+
+
+# --- public names -----------------------------------------------------------------------------------------------
+
+
+def test_the_public_names_can_be_imported_and_there_are_no_others():
+    assert sorted(safepickle.__all__) == list(safepickle.__all__)
+    assert len(set(safepickle.__all__)) == len(safepickle.__all__)
+    for name in safepickle.__all__:
+        assert getattr(safepickle, name) is not None
+        assert name in dir(safepickle)
+    everything: dict[str, object] = {}
+    exec("from safepickle import *", everything)
+    assert set(safepickle.__all__) <= everything.keys()
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        _ = safepickle.nonsense
+
+
+@pytest.mark.parametrize("module", sorted(set(MODULES) - {"__init__", "__main__"}))
+def test_a_module_exports_what_it_defines(module: str):
+    loaded = __import__(f"safepickle.{module}", fromlist=["*"])
+    assert loaded.__doc__
+    for name in loaded.__all__:
+        assert hasattr(loaded, name)
+
+
+def public(tree: ast.Module, names: set[str]) -> Iterator[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name in names:
+            yield node.name, node
+            if isinstance(node, ast.ClassDef):
+                for inner in node.body:
+                    if isinstance(inner, ast.FunctionDef) and not inner.name.startswith("_"):
+                        yield f"{node.name}.{inner.name}", inner
+
+
+def test_every_public_function_class_and_method_has_a_docstring():
+    names = set(safepickle.__all__)
+    found = [(f"{module}.{name}", ast.get_docstring(node)) for module, tree in MODULES.items() for name, node in public(tree, names)]
+    assert len(found) > 35
+    assert [name for name, docstring in found if not docstring] == []
+
+
+def test_public_functions_take_the_key_by_name_and_have_no_default_for_it():
+    """A positional key ends in the wrong place, and a default key is no key."""
+    import inspect
+
+    for name in ("dump", "dumps", "load", "loads", "verify"):
+        parameter = inspect.signature(getattr(safepickle, name)).parameters["key"]
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default is inspect.Parameter.empty
+    for name in ("dump", "dumps", "load", "loads", "verify", "inspect"):
+        kinds = [parameter.kind for parameter in inspect.signature(getattr(safepickle, name)).parameters.values()]
+        assert inspect.Parameter.VAR_KEYWORD not in kinds, "**kwargs swallow a misspelt context="
+        assert inspect.Parameter.VAR_POSITIONAL not in kinds
+
+
+def test_nothing_offers_to_skip_a_check():
+    """No `unsafe=True`, no `trusted=`, no `verify=False`."""
+    words = {"unsafe", "trusted", "trust", "verify", "skip", "insecure", "force", "no_verify", "weights_only", "allow_all", "check"}
+    for name in safepickle.__all__:
+        value = getattr(safepickle, name)
+        if callable(value) and not isinstance(value, type):
+            assert not words & set(value.__code__.co_varnames[: value.__code__.co_argcount + value.__code__.co_kwonlyargcount]), name
+
+
+def test_docstrings_and_sources_compile_without_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for path in PACKAGE.glob("*.py"):
+            compile(path.read_text("utf-8"), str(path), "exec")
+
+
+# --- the repository ---------------------------------------------------------------------------------------------
+
+ALLOWED_AT_TOP = {
+    "pyproject.toml", "safepickle", "tests", "SECURITY.md", "README.md", "SPEC.md", "CHANGELOG.md", "LICENSE", "benchmarks", "examples", "docs",
+    ".ci", ".pre-commit-hooks.yaml", "action.yml", ".gitignore",
+}  # fmt: skip
+
+
+def tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=TOP, capture_output=True, text=True)
+    return listed.stdout.split("\0")[:-1] if listed.returncode == 0 else []
+
+
+@pytest.mark.skipif(not (TOP / ".git").exists(), reason="not a git checkout")
+def test_the_top_level_holds_only_what_belongs_there():
+    files = tracked()
+    assert {"pyproject.toml", "LICENSE"} <= set(files)
+    assert {name.partition("/")[0] for name in files} - ALLOWED_AT_TOP == set()
+
+
+@pytest.mark.skipif(not (TOP / ".git").exists(), reason="not a git checkout")
+def test_no_pickle_or_key_is_in_the_repository():
+    endings = (".pkl", ".pickle", ".joblib", ".npy", ".npz", ".pem", ".key", ".pyc", ".so")
+    assert [name for name in tracked() if name.endswith(endings)] == []
