@@ -309,6 +309,46 @@ def _tree(made: Made, findings: Findings) -> str | None:
     return None
 
 
+# Entries whose text scikit-learn passes to getattr() to find the method that it calls with data.
+_METHOD_ENTRIES: Final = frozenset(("stack_method", "stack_method_", "response_method", "_response_method"))
+_METHODS: Final = frozenset((None, "auto", "predict", "predict_proba", "predict_log_proba", "decision_function"))
+
+
+def _method_names(made: Made, findings: Findings) -> str | None:
+    """The methods that a meta-estimator calls by name are those that predict: an array has `tofile`, a DataFrame has `eval`."""
+    for name, value in _text_state(made).items():
+        if name in _METHOD_ENTRIES:
+            named = value if type(value) is tuple else value.items if type(value) is List else (value,)
+            if not all(type(each) in _ATOMS and each in _METHODS for each in named):
+                return f"its entry {name!r} names a method that is not one of {', '.join(sorted(filter(None, _METHODS)))}"
+    return None
+
+
+def _index(made: Made, findings: Findings) -> str | None:
+    """`_new_Index(cls, keywords)`: the class is made with these keywords, and hashes the names among them."""
+    keywords = dict(zip(made.args[1].flat[::2], made.args[1].flat[1::2], strict=True))
+    for keyword, value in keywords.items():
+        if keyword in ("name", "closed", "sortorder", "start", "stop", "step"):
+            good = _is_name(value, findings)
+        elif keyword == "names":
+            good = type(value) is List and all(_is_name(each, findings) for each in value.items)
+        elif keyword in ("levels", "codes"):
+            good = type(value) is List and all(type(each) is Made for each in value.items)
+        elif keyword in ("data", "left", "right", "freq"):
+            good = value is None or type(value) is Made
+        else:
+            good = False
+        if not good:
+            return f"its keyword {keyword!r} is none that pandas writes, or has a value that pandas does not write"
+    return None
+
+
+def _is_name(value: Any, findings: Findings) -> bool:
+    """Tell whether a value is an atom, a numpy number, or a short tuple of those."""
+    parts = value if type(value) is tuple else (value,)
+    return len(parts) <= 100 and all(type(each) in _ATOMS or (type(each) is Made and findings.number(each) is not None) for each in parts)
+
+
 # scipy/spatial/ckdtree/src/ckdtree_decl.h, struct ckdtreenode: split_dim, children, split, start_idx, end_idx, two
 # pointers, and the indices of the children, from which __setstate__ sets the pointers anew.
 _CKDTREE_NODE: Final = struct.Struct("<qqdqqQQqq")
@@ -374,8 +414,12 @@ _ARROW_OFFSETS: Final = {"string": "i", "utf8": "i", "binary": "i", "large_strin
 def _arrow_array(made: Made, findings: Findings) -> str | None:
     """`_restore_array((type, length, nulls, offset, buffers, children, dictionary))`: Arrow believes lengths and offsets."""
     work = [made.args[0]]
+    seen = 0
     while work:
         item = work.pop()
+        seen += 1
+        if seen > 1000:
+            return "a column is nested in more than 1,000 columns, or in itself"
         if type(item) is not tuple or len(item) != 7:
             return "a column is not described by seven values"
         kind, length, _, offset, buffers, children, dictionary = item
@@ -460,6 +504,8 @@ CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
     "scipy stats": _stats_distribution,
     "sklearn tree": _tree,
     "scipy ckdtree": _ckdtree,
+    "method names": _method_names,
+    "pandas index": _index,
     "arrow array": _arrow_array,
     "booster bytes": _typed_entry(("handle",), (bytes, ByteArray)),
     "booster text": _typed_entry(("handle", "_handle"), (str,)),

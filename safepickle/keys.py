@@ -361,7 +361,8 @@ def _checked_secret(secret: Any) -> bytes:
         raise KeyringError(f"a secret of {len(secret)} bytes is too long: at most {MAX_SECRET_BYTES}")
     if secret.lstrip().startswith(_NOT_SECRETS) or _DER_KEY.match(secret) or b'"kty"' in secret:
         raise KeyringError(
-            "these bytes are a textual, PEM, DER or JSON key, not a secret: use read_key() or SecretKey.from_text(); a public key must never serve as a secret"
+            "these bytes are a textual, PEM, DER or JSON key, not a secret: use read_key() or SecretKey.from_text(); "
+            "a public key must never serve as a secret"
         )
     if len(set(secret)) < MIN_DISTINCT_BYTES:
         raise KeyringError("these bytes are not random: make a key with SecretKey.generate()")

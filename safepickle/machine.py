@@ -47,6 +47,8 @@ class Limits:
     """Lists, dicts, sets, byte arrays and objects made by a call or a class."""
     nesting: int = 5_000
     """Containers within containers. CPython's own pickler gives up at 4,999."""
+    tuple_nodes: int = 10_000_000
+    """Values in one tuple, those of tuples within it included, each as often as it is met."""
     key_nodes: int = 50_000_000
     """Values hashed as dict keys and set members, parts of tuples included."""
     key_depth: int = 32
@@ -447,6 +449,7 @@ class _Machine:
         next_buffer = 0
         objects = 0
         nests = 0
+        shared_tuples = 0
         large_bytes = 0
         max_objects = self.limits.objects
         nodes = _NODES
@@ -492,6 +495,8 @@ class _Machine:
                     value = memo[program[pos + 1]]
                     if type(value) in nodes:
                         value.handles += 1
+                    elif type(value) is tuple:
+                        shared_tuples += 1
                     stack.append(value)
                     pos += 2
                 elif code == SHORT_BINUNICODE:
@@ -633,6 +638,8 @@ class _Machine:
                     value = memo[index]
                     if type(value) in nodes:
                         value.handles += 1
+                    elif type(value) is tuple:
+                        shared_tuples += 1
                     stack.append(value)
                     pos += 5
                 elif code == BININT or code == BININT2:
@@ -762,7 +769,8 @@ class _Machine:
 
         if next_buffer != len(self.buffers):
             _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
-        if nests > self.limits.nesting:
+        # Each fetch of a tuple can double what hashing or printing it costs, so a few are harmless.
+        if nests > self.limits.nesting or shared_tuples > 10:
             self._check_nesting(stack[0])
         return stack[0]
 
@@ -910,8 +918,12 @@ class _Machine:
             _refuse(pos, "POP drops values other than the items of a tuple that contains itself")
 
     def _check_nesting(self, root: Any) -> None:
-        """Refuse containers nested deeper than the limit. Back references count as no further level."""
+        """Refuse containers nested deeper than the limit, and tuples that share parts until they explode.
+
+        A library may hash or print a tuple at any time. Back references count as no further level.
+        """
         depths: dict[int, int] = {}
+        sizes: dict[int, int] = {}
         work: list[tuple[Any, bool]] = [(root, False)]
         while work:
             value, done = work.pop()
@@ -919,6 +931,13 @@ class _Machine:
             if done:
                 depth = 1 + max((depths.get(id(item), 0) for item in inner), default=0)
                 depths[id(value)] = depth
+                if type(value) is tuple:
+                    size = len(value) + sum(sizes.get(id(item), 1) for item in inner)
+                    sizes[id(value)] = size
+                    if size > self.limits.tuple_nodes:
+                        raise LimitError(
+                            f"a tuple holds more than {self.limits.tuple_nodes} values, shared ones counted each time (`tuple_nodes` of Limits)"
+                        )
                 if depth > self.limits.nesting:
                     raise LimitError(f"values are nested more than {self.limits.nesting} deep (`nesting` of Limits)")
             elif id(value) not in depths:
