@@ -41,7 +41,8 @@ class Dtype:
     code: str = ""
     """Letter and size of a plain number, else empty."""
     big_endian: bool = False
-    record: bool = False
+    subarray: bool = False
+    """Such a dtype is for fields only: an array of it would have another shape than it says."""
 
 
 class Findings:
@@ -112,13 +113,13 @@ def _derived_dtype(spec: Any, findings: Findings) -> Dtype | str:
         base = findings.dtype(second)
         if base is None:
             return "numpy.record of something that is not a dtype"
-        return Dtype(base.itemsize, base.objects, base.depth + 1, record=True)
+        return Dtype(base.itemsize, base.objects, base.depth + 1)
     base = findings.dtype(first)
     if base is None:
         return "a subarray of something that is not a dtype"
     if len(second) > 32:
         return "a subarray of more than 32 dimensions"
-    return Dtype(base.itemsize * math.prod(second), base.objects, base.depth + 1)
+    return Dtype(base.itemsize * math.prod(second), base.objects, base.depth + 1, subarray=True)
 
 
 def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
@@ -151,8 +152,8 @@ def _frombuffer(made: Made, findings: Findings) -> str | None:
     """`_frombuffer(buffer, dtype, shape, order)`: no objects out of bytes, and exactly as many bytes as the shape needs."""
     buffer, dtype, shape = made.args[:3]
     described = findings.dtype(dtype)
-    if described is None or described.objects:
-        return "an array of Python objects cannot be made out of bytes"
+    if described is None or described.objects or described.subarray:
+        return "an array of Python objects, or of subarrays, cannot be made out of bytes"
     findings.arrays[id(made)] = (described, shape)
     return _wrong_length(len(buffer), shape, described.itemsize)
 
@@ -173,9 +174,12 @@ def _ndarray(made: Made, findings: Findings) -> str | None:
         if type(data) is not List or len(data.items) != math.prod(shape):
             return "an array of text is stored as a list of as many items as the shape says"
         return None
+    if described.subarray:
+        return "an array of subarrays is not stored"
     if not described.objects:
         if type(data) is not bytes:
             return "an array of plain numbers is stored as bytes"
+        findings.arrays[id(made)] = (described, shape)
         return _wrong_length(len(data), shape, described.itemsize)
     if described.depth > 1:
         return "an array of structures that hold Python objects is not stored"
@@ -188,8 +192,8 @@ def _scalar(made: Made, findings: Findings) -> str | None:
     """`scalar(dtype, bytes)`: no object out of bytes, and exactly as many bytes as one item has."""
     dtype, data = made.args
     described = findings.dtype(dtype)
-    if described is None or described.objects:
-        return "a Python object cannot be made out of bytes"
+    if described is None or described.objects or described.subarray:
+        return "a Python object, or a subarray, cannot be made out of bytes"
     return _wrong_length(len(data), (), described.itemsize)
 
 
@@ -349,6 +353,14 @@ def _is_name(value: Any, findings: Findings) -> bool:
     return len(parts) <= 100 and all(type(each) in _ATOMS or (type(each) is Made and findings.number(each) is not None) for each in parts)
 
 
+def _isotonic(made: Made, findings: Findings) -> str | None:
+    """An IsotonicRegression, whose state setter interpolates its thresholds while the object is built."""
+    for name, value in _text_state(made).items():
+        if name in ("X_thresholds_", "y_thresholds_") and findings.array(value) is None:
+            return f"its entry {name!r} is not an array of numbers"
+    return None
+
+
 # scipy/spatial/ckdtree/src/ckdtree_decl.h, struct ckdtreenode: split_dim, children, split, start_idx, end_idx, two
 # pointers, and the indices of the children, from which __setstate__ sets the pointers anew.
 _CKDTREE_NODE: Final = struct.Struct("<qqdqqQQqq")
@@ -506,6 +518,7 @@ CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
     "scipy ckdtree": _ckdtree,
     "method names": _method_names,
     "pandas index": _index,
+    "sklearn isotonic": _isotonic,
     "arrow array": _arrow_array,
     "booster bytes": _typed_entry(("handle",), (bytes, ByteArray)),
     "booster text": _typed_entry(("handle", "_handle"), (str,)),

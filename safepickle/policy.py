@@ -19,6 +19,7 @@ Nothing in a file and nothing in the environment widens a policy. It imports not
 from __future__ import annotations
 
 import enum
+import math
 import os
 import re
 import tomllib
@@ -317,6 +318,9 @@ class _Judge:
         self.canonical = {name.key: policy.canonical(name.key) for name in trace.globals}
         self.state_keys: dict[Name, set[str]] = {}
         self.seen_keys: set[tuple[Any, ...]] = set()
+        # What the pickler writes hands each value over about once, so the sum stays near the size of the file.
+        self.copied = 0
+        self.copies_allowed = 16 * (len(trace.program) + sum(memoryview(buffer).nbytes for buffer in trace.buffers)) + (1 << 24)
 
     def judge(self) -> Admitted:
         for made in self.trace.made:
@@ -371,6 +375,12 @@ class _Judge:
         elif made.args:
             self._refuse(made, verb, made.callee, f"its rule allows no arguments, and here are {_shape(made.args)}")
             return
+        self.copied += self._weight(made.args) + self._weight(made.state)
+        if self.copied > self.copies_allowed:
+            # Each time they may be copied, by the unpickler or by what is called.
+            raise LimitError(
+                f"arguments and states have more than {self.copies_allowed} bytes and items in all: the same large values are used over and over"
+            )
         refused = len(self.refusals)
         if made.state is not ABSENT:
             self._judge_state(made, rule)
@@ -394,6 +404,23 @@ class _Judge:
         elif rule.item_keys == "plain" and not all(type(key) is str and not key.startswith("__") for key in made.pairs[::2]):
             # Also text of a subclass, as numpy.str_, would be found by getattr().
             self._refuse(made, "setitem", made.callee, "an item's key is not text or is a dunder name, and its items are reached as attributes")
+
+    def _weight(self, value: Any) -> int:
+        """Return how many bytes or items an argument or state has, two levels deep: what copying it would cost."""
+        weight = 0
+        for part in value if type(value) is tuple else (value,):
+            kind = type(part)
+            if kind is bytes or kind is ByteArray or kind is str or kind is tuple:
+                weight += len(part)
+            elif kind is List or kind is Set or kind is FrozenSet:
+                weight += len(part.items)
+            elif kind is Dict:
+                weight += len(part.flat)
+            elif kind is Made:
+                array = self.findings.array(part)
+                if array is not None:
+                    weight += array[0].itemsize * math.prod(array[1])
+        return weight
 
     def _matches(self, matcher: Matcher, value: Any) -> bool:
         """Tell whether a pattern matches as a whole; only then do its references count as bound."""
