@@ -202,7 +202,7 @@ assert safepickle.loads(safepickle.dumps(value, key=key), key=key) == value
 def test_importing_changes_nothing_of_the_process():
     """No registries, no monkey-patching, no handlers: an import has no effect but names."""
     statement = """
-import copyreg, signal, threading, warnings, pickle
+import copyreg, signal, threading, typing, warnings, pickle
 def state():
     handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGSEGV)]
     return dict(copyreg.dispatch_table), warnings.filters[:], handlers, threading.active_count(), pickle.Unpickler, list(sys.meta_path)

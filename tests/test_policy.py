@@ -12,6 +12,8 @@ from safepickle import policy as policies
 from safepickle.pickling import _check_identity
 
 PACKS = policies.DEFAULT_PACKS
+# Names that are something else in other releases, where no model refers to them.
+ELSEWHERE_ANOTHER = {"scipy._lib.array_api_compat.numpy._aliases:asarray"}
 RULES = [(name, rule) for pack in PACKS for rule in policies._builtin_pack(pack).rules for name in rule.names]
 
 
@@ -57,7 +59,11 @@ def resolve(policy, name, rule):
             continue
         if name != "zoneinfo:ZoneInfo._unpickle":
             use = policies.Use((module, qualified), (module, qualified), candidates, "new" in rule.verbs, "call" in rule.verbs)
-            _check_identity(use, found, policy)
+            try:
+                _check_identity(use, found, policy)
+            except PolicyError:
+                assert name in ELSEWHERE_ANOTHER
+                return None
         return found
     return None
 
