@@ -201,6 +201,7 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
         for piece in pieces:
             _write_all(file, piece)
         return
+    _check_no_key(file)
     # Written through a symbolic link, as open() would, rather than replacing the link.
     path = os.path.realpath(file)
     mode = None
@@ -559,7 +560,14 @@ class _ViewFile:
         return data
 
 
+def _check_no_key(file: Any) -> None:
+    """Refuse a key in place of a path: errors and logs repeat paths."""
+    if isinstance(file, str) and "spk1_" in file:
+        raise TypeError("the file is what looks like a key: the calls are dump(obj, file, key=...) and load(file, key=...)")
+
+
 def _source(file: Any) -> _Source:
+    _check_no_key(file)
     if isinstance(file, (str, os.PathLike)):
         opened = io.FileIO(file, "rb")
         status = os.fstat(opened.fileno())

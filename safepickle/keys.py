@@ -158,6 +158,9 @@ class SecretKey:
     def __deepcopy__(self, memo: object) -> SecretKey:
         return self
 
+    def __getstate__(self) -> NoReturn:
+        raise KeyringError("a key is never pickled: move `to_text()` through a secret store instead")
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise KeyringError("a key is never pickled: move `to_text()` through a secret store instead")
 

@@ -214,6 +214,8 @@ class Trace:
     """Made objects that get hashed, as a key or a set member or within one."""
     hashed: tuple[tuple[Any, list[Any]], ...] = field(repr=False)
     """Containers with keys or members other than text, and these keys."""
+    shared: frozenset[int] = field(repr=False)
+    """Ids of the tuples that the memo was asked for, which so stand in more than one place."""
     limits: Limits = field(repr=False)
     proof: InitVar[object] = None
 
@@ -410,6 +412,7 @@ class _Machine:
         # Arguments and states that `_freeze` has not walked yet, and the tuples that it has.
         self.handed: list[Any] = []
         self.walked: dict[int, tuple[Any, ...]] = {}
+        self.shared: dict[int, tuple[Any, ...]] = {}
 
     def run(self) -> Trace:
         if len(self.program) > self.limits.program_bytes:
@@ -430,6 +433,7 @@ class _Machine:
             globals=tuple(self.globals.values()),
             keyed=tuple(self.keyed),
             hashed=tuple(self.hashed),
+            shared=frozenset(self.shared),
             limits=self.limits,
             proof=_PROOF,
         )
@@ -496,6 +500,7 @@ class _Machine:
                     if type(value) in nodes:
                         value.handles += 1
                     elif type(value) is tuple:
+                        self.shared[id(value)] = value
                         shared_tuples += 1
                     stack.append(value)
                     pos += 2
@@ -639,6 +644,7 @@ class _Machine:
                     if type(value) in nodes:
                         value.handles += 1
                     elif type(value) is tuple:
+                        self.shared[id(value)] = value
                         shared_tuples += 1
                     stack.append(value)
                     pos += 5

@@ -19,9 +19,11 @@ Nothing in a file and nothing in the environment widens a policy. It imports not
 from __future__ import annotations
 
 import enum
+import itertools
 import math
 import os
 import re
+import time
 import tomllib
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -313,6 +315,7 @@ class _Judge:
         # `refer` of their own. Keyed by tuple and position, since two objects may share one tuple.
         self.bound: dict[tuple[int, int], Global] = {}
         self.binding: list[tuple[tuple[int, int], Global]] = []
+        self.visited: list[int] = []
         self.classes: set[int] = set()
         self.callables: set[int] = set()
         self.canonical = {name.key: policy.canonical(name.key) for name in trace.globals}
@@ -425,9 +428,12 @@ class _Judge:
     def _matches(self, matcher: Matcher, value: Any) -> bool:
         """Tell whether a pattern matches as a whole; only then do its references count as bound."""
         self.binding.clear()
+        self.visited.clear()
         if not matcher(value, self):
             return False
-        self.bound.update(self.binding)
+        # A tuple that the memo was asked for stands elsewhere too, where the reference in it is plain data.
+        if self.trace.shared.isdisjoint(self.visited):
+            self.bound.update(self.binding)
         return True
 
     def _judge_state(self, made: Made, rule: Rule) -> None:
@@ -453,7 +459,9 @@ class _Judge:
         self._refuse(made, "state", made.callee, f"with a state that its rule does not allow: {_shape(state)}")
 
     def _judge_state_keys(self, made: Made, rule: Rule, keys: list[Any]) -> None:
-        name = self.name_of(made.callee)
+        # What is called to make an object of a class gets that class as its first argument.
+        by_argument = made.how == "call" and made.args and type(made.args[0]) is Global
+        name = self.name_of(made.args[0] if by_argument else made.callee)
         try:
             signature = (name, *keys)
             if signature in self.seen_keys:
@@ -488,33 +496,38 @@ class _Judge:
 
     def _judge_collisions(self) -> None:
         """Refuse dicts and sets whose keys were chosen to collide: filling those takes quadratic time."""
-        groups: dict[int, Counter[Any]] = {}
+        groups: dict[int, tuple[Any, list[Any]]] = {}
         for container, keys in self.trace.hashed:
-            counts = groups.setdefault(id(container), Counter())
-            counts.update(self._hash_of(key) for key in keys)
-        cost = sum(count * count for counts in groups.values() for count in counts.values() if count > 1)
-        if cost > self.trace.limits.colliding_keys:
-            raise LimitError(
-                f"keys of a dict or members of a set have equal hashes so often that filling it would take {cost} comparisons "
-                "(`colliding_keys` of Limits)"
-            )
+            groups.setdefault(id(container), (container, []))[1].extend(keys)
+        cost = 0
+        for container, keys in groups.values():
+            known = [key for key in map(self._known_key, keys) if key is not _UNKNOWN]
+            # Sorted, since counting them in a dict is what they may have been chosen against.
+            counts = (sum(1 for _ in equal) for _, equal in itertools.groupby(sorted(map(hash, known))))
+            cost += (len(keys) - len(known)) ** 2 + sum(count * count for count in counts if count > 1)
+            if cost > self.trace.limits.colliding_keys:
+                raise LimitError(
+                    f"keys of a dict or members of a set have equal hashes so often that filling it would take {cost} comparisons "
+                    "(`colliding_keys` of Limits)"
+                )
+            if len(known) > _FEW_KEYS:
+                _check_fills_quickly(set() if type(container) in (Set, FrozenSet) else {}, known)
 
-    def _hash_of(self, key: Any) -> Any:
-        """Return the hash that the key will have, or None, counted as equal to every other None, where that is unknown.
+    def _known_key(self, key: Any) -> Any:
+        """Return a value with the hash that the key will have, or `_UNKNOWN` if that depends on an object.
 
         The machine has bounded how deep and wide a key is. The hash of text and bytes is keyed by the process.
         """
         kind = type(key)
         if kind is Made:
             number = self.findings.number(key)
-            return None if number is None else hash(number)
-        if kind is tuple:
-            parts = [self._hash_of(part) for part in key]
-            return None if None in parts else hash(tuple(parts))
-        if kind is FrozenSet:
-            parts = [self._hash_of(part) for part in key.items]
-            return None if None in parts else hash(frozenset(parts))
-        return hash(key)
+            return _UNKNOWN if number is None else number
+        if kind is tuple or kind is FrozenSet:
+            parts = [self._known_key(part) for part in (key if kind is tuple else key.items)]
+            if any(part is _UNKNOWN for part in parts):
+                return _UNKNOWN
+            return tuple(parts) if kind is tuple else frozenset(parts)
+        return key
 
     def _use(self, name: Global) -> Use:
         canonical = self.name_of(name)
@@ -544,6 +557,23 @@ class _Judge:
         shown = "".join(f"\n  {number}. {line}" for number, line in enumerate(refusals[:50], 1))
         more = f"\n  ... and {len(refusals) - 50} more" if len(refusals) > 50 else ""
         raise PolicyError(f"the policy does not allow what the program does:{shown}{more}{_advice(unruled)}", refusals)
+
+
+_UNKNOWN: Final = object()
+_FEW_KEYS: Final = 10_000
+
+
+def _check_fills_quickly(container: Any, keys: list[Any]) -> None:
+    """Refuse keys whose hashes differ but take the same places in the table, by filling one and watching the time.
+
+    CPU time of this thread: a few microseconds a key are far more than honest keys take, and a stalled machine does not count.
+    """
+    started = time.thread_time()
+    for first in range(0, len(keys), 1000):
+        batch = keys[first : first + 1000]
+        container.update(batch if isinstance(container, set) else dict.fromkeys(batch))
+        if time.thread_time() - started > 0.5 + 3e-6 * first:
+            raise LimitError("keys of a dict or members of a set were chosen so that filling it takes quadratic time")
 
 
 _DEEDS: Final = {
@@ -749,6 +779,7 @@ def _compile_tuple(pattern: list[Any], kinds: Mapping[str, str], where: str) -> 
         for index, item in enumerate(value):
             if type(item) is Global and binding[min(index, len(matchers) - 1)]:
                 judge.binding.append(((id(value), index), item))
+        judge.visited.append(id(value))
         return True
 
     return match_tuple
