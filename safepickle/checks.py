@@ -6,6 +6,7 @@ Objects are judged in the order in which the program makes them, so what an argu
 
 from __future__ import annotations
 
+import decimal
 import math
 import re
 import struct
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made, Trace, brief
 
-__all__ = ["CHECKS", "Findings"]
+__all__ = ["CHECKS", "UNKNOWN", "Findings"]
 
 # What numpy prints as `dtype.str`, and the same without the byte order. Datetimes carry their unit.
 _PLAIN_DTYPE: Final = re.compile(
@@ -27,6 +28,8 @@ _PLAIN_DTYPE: Final = re.compile(
 _ATOMS: Final = frozenset((type(None), bool, int, float, str, bytes))
 _MAX_ITEM_BYTES: Final = (1 << 31) - 1
 _MAX_DTYPE_DEPTH: Final = 16
+_MAX_DTYPE_NODES: Final = 10_000
+_MAX_EMPTY_ITEMS: Final = 1_000_000
 _INTEGER_FORMATS: Final = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?", "f4": "f", "f8": "d"}
 
 
@@ -38,11 +41,18 @@ class Dtype:
     objects: bool = False
     """Items are Python objects, stored as a list."""
     depth: int = 1
+    text: bool = False
+    """Items are text or bytes."""
     code: str = ""
     """Letter and size of a plain number, else empty."""
     big_endian: bool = False
+    nodes: int = 1
+    """Fields within fields, each as often as it is met: what hashing or printing the dtype costs."""
     subarray: bool = False
     """Such a dtype is for fields only: an array of it would have another shape than it says."""
+
+
+UNKNOWN: Final = object()
 
 
 class Findings:
@@ -51,6 +61,8 @@ class Findings:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.dtypes: dict[int, Dtype] = {}
+        self.memory: set[int] = set()
+        """Ids of the byte arrays in which an array lies."""
         self.arrays: dict[int, tuple[Dtype, tuple[int, ...]]] = {}
 
     def dtype(self, value: Any) -> Dtype | None:
@@ -59,6 +71,26 @@ class Findings:
     def array(self, value: Any) -> tuple[Dtype, tuple[int, ...]] | None:
         """Return dtype and shape of an array of numbers, or None for anything else."""
         return self.arrays.get(id(value)) if type(value) is Made else None
+
+    def key(self, made: Made, name: tuple[str, str]) -> Any:
+        """Return a value with the hash that `made`, of that name, will have, or `UNKNOWN`.
+
+        Hashes of text, and of dates without a zone, are keyed by the process, so nobody can choose them.
+        """
+        if name == ("datetime", "date") or (name == ("datetime", "datetime") and len(made.args) == 1):
+            return made.args[0]
+        if name == ("datetime", "timedelta"):
+            return made.args
+        if name == ("decimal", "Decimal") and type(made.args[0]) is str and "N" not in made.args[0]:
+            return decimal.Decimal(made.args[0])
+        if name != ("numpy._core.multiarray", "scalar"):
+            return UNKNOWN
+        dtype, data = made.args
+        described = self.dtype(dtype)
+        if described is not None and described.text and type(data) is bytes:
+            return data
+        number = self.number(made)
+        return UNKNOWN if number is None else number
 
     def number(self, made: Made) -> int | float | None:
         """Return the number that a numpy scalar holds, or None if `made` is no real numpy number."""
@@ -88,6 +120,8 @@ def _dtype(made: Made, findings: Findings) -> str | None:
         return described
     if described.depth > _MAX_DTYPE_DEPTH:
         return f"the dtype is nested more than {_MAX_DTYPE_DEPTH} deep"
+    if described.nodes > _MAX_DTYPE_NODES:
+        return f"the dtype holds more than {_MAX_DTYPE_NODES} fields, shared ones counted each time"
     if described.itemsize > _MAX_ITEM_BYTES:
         return f"an item of the dtype takes {described.itemsize} bytes"
     findings.dtypes[id(made)] = described
@@ -99,7 +133,7 @@ def _plain_dtype(text: str) -> Dtype | str:
     if match is None:
         return f"{text[:40]!a} is not the text of a plain dtype"
     if match["sized"]:
-        return Dtype(int(match["size"]) * (4 if match["sized"] == "U" else 1))
+        return Dtype(int(match["size"]) * (4 if match["sized"] == "U" else 1), text=match["sized"] != "V")
     if match["time"]:
         return Dtype(8)
     if match["fixed"][0] == "O":
@@ -113,13 +147,13 @@ def _derived_dtype(spec: Any, findings: Findings) -> Dtype | str:
         base = findings.dtype(second)
         if base is None:
             return "numpy.record of something that is not a dtype"
-        return Dtype(base.itemsize, base.objects, base.depth + 1)
+        return Dtype(base.itemsize, base.objects, base.depth + 1, nodes=base.nodes + 1)
     base = findings.dtype(first)
     if base is None:
         return "a subarray of something that is not a dtype"
     if len(second) > 32:
         return "a subarray of more than 32 dimensions"
-    return Dtype(base.itemsize * math.prod(second), base.objects, base.depth + 1, subarray=True)
+    return Dtype(base.itemsize * math.prod(second), base.objects, base.depth + 1, nodes=base.nodes + 1, subarray=True)
 
 
 def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
@@ -136,6 +170,7 @@ def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
     if not all(type(each) is str for each in names) or not all(each is None or type(each) is str for each in titles):
         return "the names and titles of a structured dtype are text"
     depth = 0
+    nodes = 1
     objects = False
     for inner, offset in zip(formats, offsets, strict=True):
         base = findings.dtype(inner)
@@ -144,8 +179,9 @@ def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
         if type(offset) is not int or not 0 <= offset <= itemsize - base.itemsize:
             return f"a field of {base.itemsize} bytes at offset {brief(offset)} does not fit into an item of {brief(itemsize)} bytes"
         depth = max(depth, base.depth)
+        nodes += base.nodes
         objects |= base.objects
-    return Dtype(itemsize, objects, depth + 1)
+    return Dtype(itemsize, objects, depth + 1, nodes=nodes)
 
 
 def _frombuffer(made: Made, findings: Findings) -> str | None:
@@ -154,12 +190,18 @@ def _frombuffer(made: Made, findings: Findings) -> str | None:
     described = findings.dtype(dtype)
     if described is None or described.objects or described.subarray:
         return "an array of Python objects, or of subarrays, cannot be made out of bytes"
+    if type(buffer) is ByteArray:
+        if id(buffer) in findings.memory:
+            return "two arrays lie in the same bytes"
+        findings.memory.add(id(buffer))
     findings.arrays[id(made)] = (described, shape)
     return _wrong_length(len(buffer), shape, described.itemsize)
 
 
 def _wrong_length(found: int, shape: tuple[int, ...], itemsize: int) -> str | None:
     expected = math.prod(shape) * itemsize
+    if not itemsize and math.prod(shape) > _MAX_EMPTY_ITEMS:
+        return f"an array of {math.prod(shape)} items of no bytes"
     if len(shape) > 64 or found != expected:
         return f"an array of shape {shape[:8]} and {itemsize} bytes an item takes {expected} bytes, and there are {found}"
     return None
@@ -221,13 +263,13 @@ def _zone_key(made: Made, findings: Findings) -> str | None:
     return None if _ZONE_KEY.fullmatch(made.args[0]) and len(made.args[0]) <= 100 else "this is not a key of the time zone database"
 
 
-_NUMBER_TEXT: Final = re.compile(r"-?(?:s?NaN\d{0,20}|Infinity|\d{1,4000}(?:\.\d{0,4000})?(?:E[+-]?\d{1,6})?|\d{1,4000}/\d{1,4000})", re.ASCII)
+_NUMBER_TEXT: Final = re.compile(r"-?(?:s?NaN\d{0,20}|Infinity|\d{1,1200}(?:\.\d{0,1200})?(?:E[+-]?\d{1,6})?|\d{1,1200}/\d{1,1200})", re.ASCII)
 
 
 def _number_text(made: Made, findings: Findings) -> str | None:
     """The text of a number whose value has about as many digits as the text. A Fraction of 10**10**9 would never end."""
     if type(made.args[0]) is not str:
-        return None
+        return None if all(each.bit_length() <= 4096 for each in made.args) else "its integers have more than 4,096 bits"
     if _NUMBER_TEXT.fullmatch(made.args[0]) is None or (made.callee.module == "fractions" and "E" in made.args[0]):
         return "this is not the text of a number of bounded size"
     return None
@@ -375,9 +417,16 @@ def _ckdtree(made: Made, findings: Findings) -> str | None:
     if not raw or len(raw) % _CKDTREE_NODE.size:
         return "its nodes are not whole node structures"
     shapes = [findings.array(each) for each in (data, maxes, mins, indices)]
-    if any(each is None or each[0].objects for each in shapes):
+    if any(each is None for each in shapes):
         return "its points or indices are not arrays of numbers"
+    boxes = [None if each is None else findings.array(each) for each in made.state[8:10]]
+    if [each is None for each in made.state[8:10]] != [each is None for each in boxes]:
+        return "its box is not an array of numbers"
+    if any(box is not None and (box[0].code != "f8" or box[1] != size) for box, size in zip(boxes, ((m,), (2 * m,)), strict=False)):
+        return "its box does not have the size that m says"
     points, upper, lower, order = (each for each in shapes if each is not None)
+    if any(each[0].code != "f8" or each[0].big_endian for each in (points, upper, lower)) or order[0].big_endian:
+        return "its points are not native doubles, or its indices not native integers"
     if points[0].code != "f8" or points[1] != (n, m) or upper[1] != (m,) or lower[1] != (m,) or order[0].code != "i8" or order[1] != (n,):
         return "its arrays do not have the shapes that n and m say"
     if leafsize < 1 or n < 0 or m < 0:

@@ -49,8 +49,8 @@ class Limits:
     """Containers within containers. CPython's own pickler gives up at 4,999."""
     tuple_nodes: int = 10_000_000
     """Values in one tuple, those of tuples within it included, each as often as it is met."""
-    key_nodes: int = 50_000_000
-    """Values hashed as dict keys and set members, parts of tuples included."""
+    key_nodes: int = 1_000_000
+    """Values hashed as dict keys and set members, parts of tuples included, beyond one for each byte of the program."""
     key_depth: int = 32
     """Tuples within tuples in one key."""
     colliding_keys: int = 10_000_000
@@ -72,7 +72,8 @@ Bytes = bytes | bytearray | memoryview
 # --- abstract values -------------------------------------------------------------------------------------------
 #
 # None, bool, int, float, str, bytes and tuple stand for themselves. `handles` counts how often a value was put on
-# the stack: 1 is the value where it was made, more means that the memo was asked for it.
+# the stack: 1 is the value where it was made, more means that the memo was asked for it. `slot` is where on the stack
+# it was made, and `gone` whether something took it from there before the memo was asked for it again.
 
 
 class Global:
@@ -99,7 +100,7 @@ class Global:
 class Made:
     """The result of REDUCE (`how` "call"), NEWOBJ ("new") or NEWOBJ_EX ("new"), with the state that BUILD gave it."""
 
-    __slots__ = ("args", "at", "callee", "done", "early", "frozen", "handles", "how", "items", "kwargs", "pairs", "state")
+    __slots__ = ("args", "at", "callee", "done", "early", "frozen", "gone", "handles", "how", "items", "kwargs", "pairs", "slot", "state")
 
     def __init__(self, how: str, callee: Global, args: tuple[Any, ...], kwargs: Dict | None, at: int) -> None:
         self.how = how
@@ -116,39 +117,47 @@ class Made:
         self.early = False
         self.handles = 1
         self.frozen = False
+        self.slot = -1
+        self.gone = False
 
 
 class List:
     """An exact list."""
 
-    __slots__ = ("frozen", "handles", "items")
+    __slots__ = ("frozen", "gone", "handles", "items", "slot")
 
     def __init__(self) -> None:
         self.items: list[Any] = []
         self.handles = 1
         self.frozen = False
+        self.slot = -1
+        self.gone = False
 
 
 class Dict:
     """An exact dict: `flat` alternates keys and values in the order in which they were set."""
 
-    __slots__ = ("flat", "frozen", "handles")
+    __slots__ = ("flat", "frozen", "gone", "handles", "slot")
 
     def __init__(self) -> None:
         self.flat: list[Any] = []
         self.handles = 1
         self.frozen = False
+        self.slot = -1
+        self.gone = False
 
 
 class Set:
     """An exact set."""
 
-    __slots__ = ("frozen", "handles", "items")
+    __slots__ = ("frozen", "gone", "handles", "items", "slot")
 
     def __init__(self) -> None:
         self.items: list[Any] = []
         self.handles = 1
         self.frozen = False
+        self.slot = -1
+        self.gone = False
 
 
 class FrozenSet:
@@ -256,7 +265,8 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
 def _pairs(flat: list[Any], form: str, *, quoted: bool = False) -> Iterator[tuple[str, Any]]:
     for index in range(0, len(flat), 2):
         key = flat[index]
-        yield form.format(brief(key) if quoted or type(key) is not str else key[:80]) if type(key) in _ATOMS else form.format("…"), flat[index + 1]
+        plain = type(key) is str and not quoted and key.isascii() and key.isprintable()
+        yield form.format(key[:80] if plain else brief(key)) if type(key) in _ATOMS else form.format("…"), flat[index + 1]
         if type(key) in _COMPOUND:
             yield f"<key {index // 2}>", key
 
@@ -457,6 +467,7 @@ class _Machine:
         large_bytes = 0
         max_objects = self.limits.objects
         nodes = _NODES
+        changeable = _CHANGEABLE
         pos = 2
         unframed = 0
         stopped = False
@@ -484,7 +495,7 @@ class _Machine:
             else:
                 # A single operation outside the frames: see _FRAME_SIZE_MIN.
                 limit = pos + 1
-            if end - large_bytes > self.limits.operation_bytes and pos - large_bytes > self.limits.operation_bytes:
+            if limit - large_bytes > self.limits.operation_bytes:
                 raise LimitError(f"the program has more than {self.limits.operation_bytes} bytes of operations (`operation_bytes` of Limits)")
             begin = pos
             framed = code == FRAME
@@ -497,9 +508,14 @@ class _Machine:
                     pos += 1
                 elif code == BINGET:
                     value = memo[program[pos + 1]]
-                    if type(value) in nodes:
+                    kind = type(value)
+                    if kind in nodes:
                         value.handles += 1
-                    elif type(value) is tuple:
+                        if kind in changeable and not value.gone:
+                            level, place = divmod(value.slot, _LEVEL)
+                            row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
+                            value.gone = place >= len(row) or row[place] is not value
+                    elif kind is tuple:
                         self.shared[id(value)] = value
                         shared_tuples += 1
                     stack.append(value)
@@ -541,6 +557,7 @@ class _Machine:
                     self.made.append(made)
                     if args:
                         self.handed.append(args)
+                    made.slot = len(marks) * _LEVEL + len(stack)
                     stack.append(made)
                     pos += 1
                 elif code == BUILD:
@@ -552,8 +569,8 @@ class _Machine:
                         _refuse(pos, f"a second BUILD on the object made by {target.callee} at byte {target.at}")
                     if target.how == "call" and target.handles > 1:
                         _refuse(pos, f"BUILD on the result of {target.callee} (byte {target.at}) after it was used")
-                    if target.frozen and (target.items or target.pairs):
-                        _refuse(pos, f"BUILD on the object made by {target.callee} at byte {target.at} after it was handed over")
+                    if target.handles > 1:
+                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                     target.state = state
                     target.done = pos
                     target.early = target.handles > 1
@@ -584,7 +601,9 @@ class _Machine:
                     nests += 1
                     pos += 1
                 elif code == EMPTY_DICT or code == EMPTY_LIST or code == EMPTY_SET:
-                    stack.append(Dict() if code == EMPTY_DICT else List() if code == EMPTY_LIST else Set())
+                    value = Dict() if code == EMPTY_DICT else List() if code == EMPTY_LIST else Set()
+                    value.slot = len(marks) * _LEVEL + len(stack)
+                    stack.append(value)
                     objects += 1
                     if objects > max_objects:
                         self._too_many_objects()
@@ -608,6 +627,7 @@ class _Machine:
                         _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
                     if target.handles > 1:
                         self._check_not_frozen(target, pos)
+                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                     keys = items[::2]
                     if not _TEXT_ONLY.issuperset(map(type, keys)):
                         self._check_keys(target, keys, pos)
@@ -625,6 +645,7 @@ class _Machine:
                         _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
                     if target.handles > 1:
                         self._check_not_frozen(target, pos)
+                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                     target.items.extend(items)
                     nests += 1
                     pos += 1
@@ -641,9 +662,14 @@ class _Machine:
                     if index < 256:
                         _refuse(pos, f"LONG_BINGET of memo entry {index} has a shorter form")
                     value = memo[index]
-                    if type(value) in nodes:
+                    kind = type(value)
+                    if kind in nodes:
                         value.handles += 1
-                    elif type(value) is tuple:
+                        if kind in changeable and not value.gone:
+                            level, place = divmod(value.slot, _LEVEL)
+                            row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
+                            value.gone = place >= len(row) or row[place] is not value
+                    elif kind is tuple:
                         self.shared[id(value)] = value
                         shared_tuples += 1
                     stack.append(value)
@@ -711,6 +737,7 @@ class _Machine:
                         _refuse(pos, f"ADDITEMS on {_describe(target)}")
                     if target.handles > 1:
                         self._check_not_frozen(target, pos)
+                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                     if not _TEXT_ONLY.issuperset(map(type, items)):
                         self._check_keys(target, items, pos)
                     target.items.extend(items)
@@ -739,6 +766,7 @@ class _Machine:
                         self._too_many_objects()
                     self.made.append(made)
                     self.handed.append((args, kwargs))
+                    made.slot = len(marks) * _LEVEL + len(stack)
                     stack.append(made)
                     nests += 1
                     pos += 1
@@ -752,7 +780,7 @@ class _Machine:
                         while program[pos] == POP and len(items) < 3:
                             items.insert(0, stack.pop())
                             pos += 1
-                    self._check_recursive_tuple(items, memo, pos)
+                    self._check_recursive_tuple(items, memo, pos, least=4 if code == POP_MARK else 1)
                 elif code == STOP:
                     if marks or len(stack) != 1:
                         _refuse(pos, "STOP with an open mark, or with other than one value on the stack")
@@ -849,16 +877,21 @@ class _Machine:
         """Refuse keys whose hashing could run code that no rule has seen, recurse deep or explode."""
         self.hashed.append((container, keys))
         limits = self.limits
+        allowed = limits.key_nodes + len(self.program)
         work = [(key, 0) for key in keys]
         while work:
             key, depth = work.pop()
             self.key_nodes += 1
-            if self.key_nodes > limits.key_nodes or depth > limits.key_depth:
+            if self.key_nodes > allowed or depth > limits.key_depth:
                 raise LimitError(
                     f"at byte {pos} of the program: hashing the keys of a dict or the members of a set costs too much "
                     "(`key_nodes` and `key_depth` of Limits)"
                 )
             kind = type(key)
+            if kind is int:
+                # The hash of an integer is not cached, and takes its length.
+                self.key_nodes += key.bit_length() >> 6
+                continue
             if kind in _ATOMS or kind is Global:
                 continue
             if kind is tuple:
@@ -869,6 +902,11 @@ class _Machine:
                 self.keyed.append(key)
             else:
                 _refuse(pos, f"{_describe(key)} as a key of a dict or member of a set cannot be hashed")
+
+    def _check_in_place(self, target: Any, slot: int, pos: int) -> None:
+        """Refuse to change or complete anything but the value that still lies where it was made: the pickler fetches copies only to refer to them."""
+        if target.gone or target.slot != slot:
+            _refuse(pos, f"{_describe(target)} is changed through the memo, away from where it was made")
 
     def _check_not_frozen(self, target: Any, pos: int) -> None:
         """Refuse to change what was handed over as an argument or a state (the freeze rule).
@@ -907,7 +945,7 @@ class _Machine:
                 "a list or dict that contains an object which refers back to it cannot be stored",
             )
 
-    def _check_recursive_tuple(self, items: list[Any], memo: list[Any], pos: int) -> None:
+    def _check_recursive_tuple(self, items: list[Any], memo: list[Any], pos: int, *, least: int) -> None:
         """POP and POP_MARK occur only where the pickler has found that a tuple contains itself (Lib/pickle.py, save_tuple)."""
         program = self.program
         if program[pos] == BINGET:
@@ -918,8 +956,8 @@ class _Machine:
             found = None
         if (
             type(found) is not tuple
-            or len(found) != len(items)
-            or not all(left is right or (type(left) is type(right) and type(left) in _ATOMS) for left, right in zip(found, items, strict=True))
+            or not least <= len(items) == len(found)
+            or not all(left is right or _is_same_atom(left, right) for left, right in zip(found, items, strict=True))
         ):
             _refuse(pos, "POP drops values other than the items of a tuple that contains itself")
 
@@ -968,6 +1006,8 @@ class _Machine:
 
 
 _NODES: Final = frozenset((Global, Made, List, Dict, Set, FrozenSet, ByteArray))
+_CHANGEABLE: Final = frozenset((Made, List, Dict, Set))
+_LEVEL: Final = 1 << 40
 _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
 
 
@@ -985,6 +1025,10 @@ def _inside(value: Any) -> list[Any]:
     else:
         return []
     return [part for part in parts if type(part) in _CONTAINERS]
+
+
+def _is_same_atom(left: Any, right: Any) -> bool:
+    return type(left) is type(right) and type(left) in _ATOMS and (left == right or left != left)  # noqa: PLR0124 - not a number
 
 
 def _decode(raw: bytes, pos: int) -> str:

@@ -352,7 +352,7 @@ def _check_no_shadowing(name: Name, cls: Any, keys: frozenset[str]) -> None:
             if hasattr(type(attribute), "__set__") or isinstance(attribute, functools.cached_property):
                 continue
             if callable(attribute) or hasattr(type(attribute), "__get__"):
-                raise PolicyError(f"the state of an instance of {name[0]}:{name[1]} sets {key!r}, which is the name of a method of that class")
+                raise PolicyError(f"the state of an instance of {name[0]}:{name[1]} sets {key!a}, which is the name of a method of that class")
 
 
 class _Unpickler(pickle.Unpickler):

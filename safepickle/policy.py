@@ -32,7 +32,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from .checks import CHECKS, Findings
+from .checks import CHECKS, UNKNOWN, Findings
 from .errors import LimitError, PolicyError
 from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, children
 
@@ -323,12 +323,15 @@ class _Judge:
         self.seen_keys: set[tuple[Any, ...]] = set()
         # What the pickler writes hands each value over about once, so the sum stays near the size of the file.
         self.copied = 0
+        self.buffers_used: list[int] = []
         self.copies_allowed = 16 * (len(trace.program) + sum(memoryview(buffer).nbytes for buffer in trace.buffers)) + (1 << 24)
 
     def judge(self) -> Admitted:
         for made in self.trace.made:
             self._judge_made(made)
         self._judge_references()
+        if sorted(self.buffers_used) != list(range(len(self.trace.buffers))) and not self.refusals:
+            raise PolicyError("a buffer is used otherwise than once, as the memory of one array: what else holds buffers is stored in band")
         for made in self.trace.keyed:
             rule = self._rule(made.callee)
             if rule is not None and not rule.hashable:
@@ -413,7 +416,11 @@ class _Judge:
         weight = 0
         for part in value if type(value) is tuple else (value,):
             kind = type(part)
-            if kind is bytes or kind is ByteArray or kind is str or kind is tuple:
+            if kind is int:
+                weight += part.bit_length() >> 3
+            elif kind is Buffer:
+                self.buffers_used.append(part.number)
+            elif kind is bytes or kind is ByteArray or kind is str or kind is tuple:
                 weight += len(part)
             elif kind is List or kind is Set or kind is FrozenSet:
                 weight += len(part.items)
@@ -476,7 +483,7 @@ class _Judge:
             self._refuse(made, "state", made.callee, "the state has the same key twice")
         dunder = sorted({key for key in keys if key.startswith("__")} - rule.state_keys)
         if dunder:
-            self._refuse(made, "state", made.callee, f"the state sets the dunder name {', '.join(map(repr, dunder[:3]))}")
+            self._refuse(made, "state", made.callee, f"the state sets the dunder name {', '.join(map(brief, dunder[:3]))}")
         elif signature:
             self.seen_keys.add(signature)
         self.state_keys.setdefault(name, set()).update(set(keys) - rule.state_keys)
@@ -501,7 +508,7 @@ class _Judge:
             groups.setdefault(id(container), (container, []))[1].extend(keys)
         cost = 0
         for container, keys in groups.values():
-            known = [key for key in map(self._known_key, keys) if key is not _UNKNOWN]
+            known = [key for key in map(self._known_key, keys) if key is not UNKNOWN]
             # Sorted, since counting them in a dict is what they may have been chosen against.
             counts = (sum(1 for _ in equal) for _, equal in itertools.groupby(sorted(map(hash, known))))
             cost += (len(keys) - len(known)) ** 2 + sum(count * count for count in counts if count > 1)
@@ -514,18 +521,17 @@ class _Judge:
                 _check_fills_quickly(set() if type(container) in (Set, FrozenSet) else {}, known)
 
     def _known_key(self, key: Any) -> Any:
-        """Return a value with the hash that the key will have, or `_UNKNOWN` if that depends on an object.
+        """Return a value with the hash that the key will have, or `UNKNOWN` if that depends on an object.
 
         The machine has bounded how deep and wide a key is. The hash of text and bytes is keyed by the process.
         """
         kind = type(key)
         if kind is Made:
-            number = self.findings.number(key)
-            return _UNKNOWN if number is None else number
+            return self.findings.key(key, self.name_of(key.callee))
         if kind is tuple or kind is FrozenSet:
             parts = [self._known_key(part) for part in (key if kind is tuple else key.items)]
-            if any(part is _UNKNOWN for part in parts):
-                return _UNKNOWN
+            if any(part is UNKNOWN for part in parts):
+                return UNKNOWN
             return tuple(parts) if kind is tuple else frozenset(parts)
         return key
 
@@ -559,7 +565,6 @@ class _Judge:
         raise PolicyError(f"the policy does not allow what the program does:{shown}{more}{_advice(unruled)}", refusals)
 
 
-_UNKNOWN: Final = object()
 _FEW_KEYS: Final = 10_000
 
 
