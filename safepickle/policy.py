@@ -315,7 +315,6 @@ class _Judge:
         # `refer` of their own. Keyed by tuple and position, since two objects may share one tuple.
         self.bound: dict[tuple[int, int], Global] = {}
         self.binding: list[tuple[tuple[int, int], Global]] = []
-        self.visited: list[int] = []
         self.classes: set[int] = set()
         self.callables: set[int] = set()
         self.canonical = {name.key: policy.canonical(name.key) for name in trace.globals}
@@ -435,12 +434,9 @@ class _Judge:
     def _matches(self, matcher: Matcher, value: Any) -> bool:
         """Tell whether a pattern matches as a whole; only then do its references count as bound."""
         self.binding.clear()
-        self.visited.clear()
         if not matcher(value, self):
             return False
-        # A tuple that the memo was asked for stands elsewhere too, where the reference in it is plain data.
-        if self.trace.shared.isdisjoint(self.visited):
-            self.bound.update(self.binding)
+        self.bound.update(self.binding)
         return True
 
     def _judge_state(self, made: Made, rule: Rule) -> None:
@@ -777,6 +773,7 @@ def _compile_tuple(pattern: list[Any], kinds: Mapping[str, str], where: str) -> 
     def match_tuple(value: Any, judge: _Judge) -> bool:
         if type(value) is not tuple or (len(value) < fixed if repeat else len(value) != fixed):
             return False
+        outer = len(judge.binding)
         for index, item in enumerate(value):
             place = min(index, len(matchers) - 1)
             if not matchers[place](item, judge):
@@ -784,7 +781,9 @@ def _compile_tuple(pattern: list[Any], kinds: Mapping[str, str], where: str) -> 
         for index, item in enumerate(value):
             if type(item) is Global and binding[min(index, len(matchers) - 1)]:
                 judge.binding.append(((id(value), index), item))
-        judge.visited.append(id(value))
+        if id(value) in judge.trace.shared:
+            # The memo was asked for this tuple, so it stands elsewhere too, where references in it are plain data.
+            del judge.binding[outer:]
         return True
 
     return match_tuple
