@@ -41,6 +41,8 @@ class Dtype:
     objects: bool = False
     """Items are Python objects, stored as a list."""
     depth: int = 1
+    time: str = ""
+    """M for dates, m for durations."""
     text: bool = False
     """Items are text or bytes."""
     code: str = ""
@@ -135,7 +137,7 @@ def _plain_dtype(text: str) -> Dtype | str:
     if match["sized"]:
         return Dtype(int(match["size"]) * (4 if match["sized"] == "U" else 1), text=match["sized"] != "V")
     if match["time"]:
-        return Dtype(8)
+        return Dtype(8, time=match["time"])
     if match["fixed"][0] == "O":
         return Dtype(8, objects=True)
     return Dtype(int(match["fixed"][1:]), code=match["fixed"], big_endian=text[0] == ">")
@@ -290,19 +292,11 @@ def _same_function(made: Made, findings: Findings) -> str | None:
 
 
 def _is_plain(value: Any, findings: Findings) -> bool:
-    """Tell whether a value is an atom, an array of numbers, a reference, or a tuple, list or dict of atoms."""
+    """Tell whether a value is an atom, an array of numbers, a reference, or a tuple, list or dict of atoms and references."""
     if type(value) in (tuple, List, Dict):
         parts = value if type(value) is tuple else value.items if type(value) is List else value.flat
-        return all(type(part) in _ATOMS for part in parts)
+        return all(type(part) in _ATOMS or type(part) is Global for part in parts)
     return type(value) in _ATOMS or type(value) is Global or findings.array(value) is not None
-
-
-_PUBLIC: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:\.[A-Za-z][A-Za-z0-9_]*)*", re.ASCII)
-
-
-def _public_attributes(made: Made, findings: Findings) -> str | None:
-    """Attribute names that begin with a letter, at each step."""
-    return None if all(_PUBLIC.fullmatch(name) for name in made.args) else "an attribute name does not begin with a letter"
 
 
 # scipy/stats/_distn_infrastructure.py, parse_arg_template: the text that __setstate__ executes. Only names stand
@@ -356,13 +350,23 @@ def _tree(made: Made, findings: Findings) -> str | None:
 
 
 # Entries whose text scikit-learn passes to getattr() to find the method that it calls with data.
-_METHOD_ENTRIES: Final = frozenset(("stack_method", "stack_method_", "response_method", "_response_method"))
+_METHOD_ENTRIES: Final = frozenset(("stack_method", "stack_method_", "response_method", "_response_method", "chain_method", "chain_method_"))
+# Entries that hold what scikit-learn calls `predict` and `transform` of, or that hold such within lists and tuples.
+_ESTIMATOR_ENTRY: Final = re.compile(r".*(?:estimator|classifier|regressor|transformer|steps).*", re.ASCII)
+# A Series or DataFrame has a `transform` that takes the name of a method, and finds its items as attributes.
+_NO_ESTIMATORS: Final = ("pandas", "functools", "operator", "collections")
 _METHODS: Final = frozenset((None, "auto", "predict", "predict_proba", "predict_log_proba", "decision_function"))
 
 
 def _method_names(made: Made, findings: Findings) -> str | None:
     """The methods that a meta-estimator calls by name are those that predict: an array has `tofile`, a DataFrame has `eval`."""
     for name, value in _text_state(made).items():
+        if name == "_raw_predict" and not (type(value) is Made and value.callee.key == ("builtins", "getattr")):
+            return "its entry '_raw_predict' is not that method of itself"
+        if name in ("kw_args", "inv_kw_args") and value is not None and not _is_plain_dict(value, findings):
+            return f"its entry {name!r} is not a dict of plain values"
+        if type(value) not in _ATOMS and _ESTIMATOR_ENTRY.fullmatch(name) and not all(map(_may_be_estimator, _parts(value))):
+            return f"its entry {name!r} holds something that is no estimator"
         if name in _METHOD_ENTRIES:
             named = value if type(value) is tuple else value.items if type(value) is List else (value,)
             if not all(type(each) in _ATOMS and each in _METHODS for each in named):
@@ -379,14 +383,58 @@ def _index(made: Made, findings: Findings) -> str | None:
         elif keyword == "names":
             good = type(value) is List and all(_is_name(each, findings) for each in value.items)
         elif keyword in ("levels", "codes"):
-            good = type(value) is List and all(type(each) is Made for each in value.items)
-        elif keyword in ("data", "left", "right", "freq"):
-            good = value is None or type(value) is Made
+            good = type(value) is List and all(_is_column(each) for each in value.items)
+        elif keyword in ("data", "left", "right"):
+            good = _is_column(value)
+            if good and _has_array_label(value, findings):
+                return "a label is a name under which numpy looks for the memory of an array"
+        elif keyword == "freq":
+            good = value is None or (type(value) is Made and value.callee.module == "pandas._libs.tslibs.offsets")
         else:
             good = False
         if not good:
             return f"its keyword {keyword!r} is none that pandas writes, or has a value that pandas does not write"
     return None
+
+
+_COLUMNS: Final = frozenset(
+    (
+        *("_new_Index", "_new_DatetimeIndex", "_new_TimedeltaIndex", "_new_IntervalIndex", "_frombuffer", "_reconstruct"),
+        *("__pyx_unpickle_NDArrayBacked", "__pyx_unpickle_IntervalMixin", "BooleanArray", "IntegerArray", "FloatingArray"),
+        *("SparseArray", "ArrowExtensionArray", "ArrowStringArray"),
+    )
+)
+
+
+def _is_column(value: Any) -> bool:
+    """Tell whether a value is an array or an index: a Series would answer for attributes from its labels."""
+    return type(value) is Made and value.callee.name in _COLUMNS and value.callee.module.partition(".")[0] in ("numpy", "pandas")
+
+
+def _has_array_label(value: Any, findings: Findings) -> bool:
+    """Tell whether labels hold text that begins with `__array`: Series and DataFrames find labels as attributes."""
+    work, seen = [value], 0
+    while work and seen < 5_000_000:
+        part = work.pop()
+        seen += 1
+        kind = type(part)
+        if kind is str and part.startswith("__array"):
+            return True
+        if kind is List:
+            work.extend(part.items)
+        elif kind is tuple:
+            work.extend(part)
+        elif kind is Dict:
+            work.extend(part.flat[1::2])
+        elif kind is Made:
+            work.extend(part.args)
+            if part.state is not ABSENT:
+                work.append(part.state)
+        elif kind in (bytes, ByteArray, Buffer):
+            raw = bytes(_raw(part, findings))
+            if any("__array".encode(form) in raw for form in ("ascii", "utf-32-le", "utf-32-be")):
+                return True
+    return bool(work)
 
 
 def _is_name(value: Any, findings: Findings) -> bool:
@@ -401,6 +449,81 @@ def _isotonic(made: Made, findings: Findings) -> str | None:
         if name in ("X_thresholds_", "y_thresholds_") and findings.array(value) is None:
             return f"its entry {name!r} is not an array of numbers"
     return None
+
+
+def _parts(value: Any) -> list[Any]:
+    """Return what a value holds, within lists, tuples, dicts and arrays of objects of up to three levels."""
+    parts = [value]
+    for _ in range(3):
+        parts = [inner for part in parts for inner in (part if type(part) is tuple else _items(part))]
+    return parts
+
+
+def _items(value: Any) -> list[Any]:
+    if type(value) is List:
+        return value.items
+    if type(value) is Dict:
+        return value.flat[1::2]
+    # The state of an array of objects ends with the list of them.
+    if type(value) is Made and type(value.state) is tuple and value.state and type(value.state[-1]) is List:
+        return value.state[-1].items
+    return [value]
+
+
+def _may_be_estimator(value: Any) -> bool:
+    return not (type(value) is Made and value.callee.module.partition(".")[0] in _NO_ESTIMATORS)
+
+
+def _is_plain_dict(value: Any, findings: Findings) -> bool:
+    return type(value) is Dict and all(_is_plain(each, findings) for each in value.flat[1::2])
+
+
+def _interpolator(made: Made, findings: Findings) -> str | None:
+    """An interp1d, which keeps as `_call` the one of its methods that evaluates it."""
+    parts = made.state if type(made.state) is tuple else (made.state,)
+    for part in parts:
+        if type(part) is Dict:
+            for key, value in zip(part.flat[::2], part.flat[1::2], strict=True):
+                if key == "_call" and not (type(value) is Global and value.name.startswith("interp1d._call")):
+                    return "its entry '_call' is not one of its own methods"
+    return None
+
+
+_BACKED: Final = {"DatetimeArray": "M", "TimedeltaArray": "m", "PeriodArray": "i8"}
+
+
+def _backed(made: Made, findings: Findings) -> str | None:
+    """An array of pandas over one of numpy, whose dtype compiled code takes for granted."""
+    array = findings.array(made.state[1])
+    wanted = _BACKED.get(made.args[0].name.rpartition(".")[2]) if type(made.args[0]) is Global else None
+    if wanted is not None and (array is None or (array[0].code != wanted and array[0].time != wanted)):
+        return f"it lies over an array that is not of {wanted}"
+    return None
+
+
+_POSITIONS: Final = {"pos": 624, "buffer_pos": 4, "has_uint32": 1}
+
+
+def _bit_generator(made: Made, findings: Findings) -> str | None:
+    """A bit generator: numpy before 2.5 believes the position in its buffer."""
+    work = [made.state[0] if type(made.state) is tuple else made.state]
+    for _ in range(100):
+        if not work:
+            return None
+        state = work.pop()
+        for key, value in zip(state.flat[::2], state.flat[1::2], strict=True):
+            if type(value) is Dict:
+                work.append(value)
+            elif key in _POSITIONS:
+                number = findings.number(value) if type(value) is Made else value
+                if not isinstance(number, int) or not 0 <= number <= _POSITIONS[key]:
+                    return f"its {key!r} is not from 0 to {_POSITIONS[key]}"
+    return "its state holds dicts within dicts without end"
+
+
+def _regex_flag(made: Made, findings: Findings) -> str | None:
+    """A flag of `re`: every new value would stay in a table of the process."""
+    return None if 0 <= made.args[0] < 1 << 10 else "these are no flags of a regular expression"
 
 
 # scipy/spatial/ckdtree/src/ckdtree_decl.h, struct ckdtreenode: split_dim, children, split, start_idx, end_idx, two
@@ -483,12 +606,14 @@ def _arrow_array(made: Made, findings: Findings) -> str | None:
             return "a column is nested in more than 1,000 columns, or in itself"
         if type(item) is not tuple or len(item) != 7:
             return "a column is not described by seven values"
-        kind, length, _, offset, buffers, children, dictionary = item
+        kind, length, nulls, offset, buffers, children, dictionary = item
         if (
             type(kind) is not Made
+            or type(nulls) is not int
             or type(length) is not int
             or type(offset) is not int
             or length < 0
+            or not -1 <= nulls <= length
             or offset < 0
             or type(buffers) is not List
             or type(children) is not List
@@ -497,6 +622,8 @@ def _arrow_array(made: Made, findings: Findings) -> str | None:
         if dictionary is not None:
             return "a dictionary-encoded column is not stored"
         contents = [_arrow_buffer(each, findings) for each in buffers.items]
+        if nulls > 0 and (not contents or contents[0] is None):
+            return "a column has missing values and does not say which"
         why = _arrow_lengths(kind, length + offset, contents, children.items)
         if why is not None:
             return why
@@ -561,12 +688,15 @@ CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
     "zone key": _zone_key,
     "number text": _number_text,
     "same function": _same_function,
-    "public attributes": _public_attributes,
     "scipy stats": _stats_distribution,
     "sklearn tree": _tree,
     "scipy ckdtree": _ckdtree,
     "method names": _method_names,
     "pandas index": _index,
+    "pandas backed": _backed,
+    "interpolator": _interpolator,
+    "bit generator": _bit_generator,
+    "regex flag": _regex_flag,
     "sklearn isotonic": _isotonic,
     "arrow array": _arrow_array,
     "booster bytes": _typed_entry(("handle",), (bytes, ByteArray)),

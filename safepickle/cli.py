@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -35,22 +36,33 @@ class _CannotError(Exception):
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     options = _parser().parse_args(arguments)
+    if sys.stdout is None:
+        return _fail("there is no standard output for the report")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # What the terminal cannot show is escaped; a report is never cut short by it.
+        sys.stdout.reconfigure(errors="backslashreplace")
     run: Callable[[argparse.Namespace], int] = options.run
     try:
-        return run(options)
-    except (_CannotError, KeyringError) as error:
+        code = run(options)
+        sys.stdout.flush()
+        return code
+    except (_CannotError, KeyringError, ValueError) as error:
         return _fail(str(error))
     except BrokenPipeError:
         # The reader of our output has gone; what it read is not the whole report.
         with contextlib.suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _fail(f"the report cannot be written: {error.strerror}")
     except KeyboardInterrupt:
         return 130
 
 
 def _fail(message: str) -> int:
-    print(f"safepickle: {message}", file=sys.stderr)
+    print(f"safepickle: {_printable(message)}", file=sys.stderr)
     return FAILED
 
 
@@ -193,12 +205,24 @@ def _files(paths: Iterable[str]) -> Iterator[str]:
                 raise _CannotError(f"{path} does not exist")
             yield path
             continue
-        found = sorted(
-            os.path.join(folder, name) for folder, _, names in os.walk(path, onerror=_unreadable) for name in names if name.endswith(SUFFIX)
-        )
+        found = sorted(_below(path))
         if not found:
             raise _CannotError(f"there is no *{SUFFIX} file below {path}")
         yield from found
+
+
+def _below(path: str) -> Iterator[str]:
+    """Yield the models below a folder. What would be passed over in silence is an error: then not everything was verified."""
+    for folder, folders, names in os.walk(path, onerror=_unreadable):
+        for name in folders:
+            if os.path.islink(os.path.join(folder, name)):
+                raise _CannotError(f"{os.path.join(folder, name)} is a symbolic link to a folder, which is not followed: name that folder itself")
+        for name in names:
+            if name.endswith(SUFFIX):
+                model = os.path.join(folder, name)
+                if os.path.exists(model) and not os.path.isfile(model):
+                    raise _CannotError(f"{model} is not a regular file")
+                yield model
 
 
 def _unreadable(error: OSError) -> None:

@@ -212,7 +212,7 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
             for piece in pieces:
                 _write_all(special, piece)
         return
-    _replace(path, pieces, None if mode is None else stat.S_IMODE(mode))
+    _replace(path, pieces, None if mode is None else mode & 0o777)
 
 
 def _replace(path: str, pieces: Iterable[Bytes], mode: int | None) -> None:

@@ -142,7 +142,8 @@ class SecretKey:
             )
 
     def __repr__(self) -> str:
-        return f"<SecretKey {self.key_id} {self.suite}>"
+        # Also of a half-made one, which a report of its failure may show.
+        return f"<SecretKey {getattr(self, '_key_id', b'').hex()} {self.suite}>"
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SecretKey):
@@ -235,6 +236,8 @@ class Keyring:
         return len(self._by_id)
 
     def __repr__(self) -> str:
+        if not hasattr(self, "_by_id"):
+            return "<Keyring>"
         others = "".join(f", {key_id}" for key_id in self.key_ids[1:])
         return f"<Keyring primary={self.primary.key_id}{others}>"
 

@@ -380,7 +380,7 @@ def _build(resolved: _Resolved, buffers: Iterable[memoryview], info: Info) -> An
         raise
     except Exception as error:
         raise ProgramError(
-            f"an admitted program failed while the object was built ({type(error).__name__}: {error}); "
+            f"an admitted program failed while the object was built ({type(error).__name__}: {ascii(str(error))[1:301]}); "
             f"it was written with {_described(info)}: the libraries here may be too far from those"
         ) from error
 

@@ -19,7 +19,8 @@ from typing import Any
 from safepickle import SecretKey, container
 from safepickle.keys import Keyring
 
-KEY = SecretKey.from_bytes(hashlib.sha256(b"the key of the tests").digest())
+SECRET = hashlib.sha256(b"the key of the tests").digest()
+KEY = SecretKey.from_bytes(SECRET)
 
 CODES = {opcode.name: opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
 _ARGUMENTS = {opcode.name: opcode.arg.name if opcode.arg else None for opcode in pickletools.opcodes}

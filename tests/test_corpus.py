@@ -188,6 +188,8 @@ def test_the_tool_reports_nothing_for_what_passes_and_names_what_does_not(capsys
         "builtins:exec": ["refer"],
         "collections:defaultdict": ["call"],
         "re:_compile": ["call"],
+        # The pattern stands in kw_args, which are plain values.
+        "sklearn.preprocessing._function_transformer:FunctionTransformer": ["new"],
     }
     assert 'names = ["corpus.cases:_Local"]' in missing.suggestion("corpus.cases:_Local", uses["corpus.cases:_Local"])
     assert 'args = [["any", "..."]]' in missing.suggestion("re:_compile", uses["re:_compile"])
