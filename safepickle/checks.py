@@ -63,6 +63,8 @@ class Findings:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.dtypes: dict[int, Dtype] = {}
+        self.cost = 0
+        """Values that checks have looked at below the first levels of arguments and states."""
         self.memory: set[int] = set()
         """Ids of the byte arrays in which an array lies."""
         self.arrays: dict[int, tuple[Dtype, tuple[int, ...]]] = {}
@@ -171,6 +173,7 @@ def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
         return "the names, formats and offsets of a structured dtype differ in number"
     if not all(type(each) is str for each in names) or not all(each is None or type(each) is str for each in titles):
         return "the names and titles of a structured dtype are text"
+    findings.cost += 4 * len(names)
     depth = 0
     nodes = 1
     objects = False

@@ -381,7 +381,7 @@ class _Judge:
             self._refuse(made, verb, made.callee, f"its rule allows no arguments, and here are {_shape(made.args)}")
             return
         self.copied += self._weight(made.args) + self._weight(made.state)
-        if self.copied > self.copies_allowed:
+        if self.copied + self.findings.cost > self.copies_allowed:
             # Each time they may be copied, by the unpickler or by what is called.
             raise LimitError(
                 f"arguments and states have more than {self.copies_allowed} bytes and items in all: the same large values are used over and over"

@@ -1340,10 +1340,6 @@ def test_a_dict_of_many_honest_keys_loads(kind) -> None:
     assert safepickle.loads(safepickle.dumps(value, key=KEY), key=KEY) == value
 
 
-# --- open findings: expected to fail until they are mended, then to be moved into the table ------------------------
-
-
-@pytest.mark.xfail(reason="open: tuples within a dict are not weighed, so 134 KB take 14 s and 1.5 GB", strict=True)
 def test_calls_that_copy_one_description_of_a_dtype_are_refused() -> None:
     """D11: 5 bytes a call. Judged only, not built."""
     names = tuple(f"f{number}" for number in range(9_000))
@@ -1353,7 +1349,6 @@ def test_calls_that_copy_one_description_of_a_dtype_are_refused() -> None:
         admit(trace(program(what)), Policy.default())
 
 
-@pytest.mark.xfail(reason="open: the message of the library that failed is repeated, with text of the file in it", strict=True)
 def test_no_text_of_a_file_gets_into_a_message_through_a_library() -> None:
     with pytest.raises(ProgramError) as caught:
         safepickle.loads(seal(program(Call("pandas:PeriodDtype", "x\nall is well" + "x" * 10_000))), key=KEY)
