@@ -212,3 +212,37 @@ def test_the_demo_fails_if_a_refusal_does_not_happen(monkeypatch, capsys):
 def test_help_and_version_are_quick_to_reach():
     assert b"exit codes" in run("--help").stdout
     assert run("--version").stdout.decode().split() == ["safepickle", safepickle.__version__]
+
+
+@pytest.mark.parametrize("options", [["--context", ""], ["--min-serial", "9" * 30]])
+def test_values_that_no_file_can_have_exit_with_2(models, options, capsys):
+    assert main(["verify", str(models / "a.spkl"), "--key", "env:SP_KEY", *options]) == 2
+    assert capsys.readouterr().err.startswith("safepickle: ")
+
+
+def test_what_would_be_passed_over_in_a_folder_exits_with_2(models, tmp_path, capsys):
+    """Exit 0 says that everything below the folder was verified."""
+    link = models / "linked"
+    link.symlink_to(tmp_path)
+    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 2
+    assert "symbolic link" in capsys.readouterr().err
+    link.unlink()
+    os.mkfifo(models / "pipe.spkl")
+    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 2
+    assert "not a regular file" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_a_report_that_cannot_be_written_exits_with_2(models):
+    with open("/dev/full", "wb") as full:
+        arguments = [sys.executable, "-m", "safepickle.cli", "verify", str(models), "--key", "env:SP_KEY"]
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 2
+    assert b"Traceback" not in done.stderr
+
+
+def test_a_context_that_the_terminal_cannot_show_is_escaped(tmp_path):
+    safepickle.dump([1], tmp_path / "a.spkl", key=KEY, context="modèle/prod")
+    done = run("verify", tmp_path / "a.spkl", "--key", "env:SP_KEY", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    assert b"mod\\xe8le/prod" in done.stdout
