@@ -15,21 +15,20 @@ import os
 import pickle
 import pickletools
 import struct
-import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
-from assembler import CODES, KEY, Asm, Ref, frame, op, program, seal
+from assembler import CODES, KEY, Asm, Ref, frame, op, program
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from outcomes import Base, outcome, quiet
 
 import safepickle
-from safepickle import Policy, SafePickleError
+from safepickle import SafePickleError
 from safepickle.machine import trace
-from safepickle.pickling import _resolve, _Unpickler, pickled
-from safepickle.policy import admit
+from safepickle.pickling import _Unpickler, pickled
 
 LONG = bool(os.environ.get("SAFEPICKLE_LONG"))
 SECONDS = 30
@@ -106,8 +105,6 @@ def test_what_dump_signs_load_returns(value) -> None:
 
 # --- hostile bytes ---------------------------------------------------------------------------------------------
 
-Base = tuple[bytes, list[bytes]]
-
 
 def operations(data: bytes) -> list[bytes]:
     """The operations of a program, without PROTO, frames and STOP."""
@@ -165,40 +162,6 @@ def mutated(draw: Any, bases: list[Base]) -> Base:
                 pass
     body = b"".join(raw)
     return (body if whole else frame(body + op("STOP"))), buffers
-
-
-def outcome(base: Base) -> str:
-    """Load a program: the class of its refusal, or whether CPython's own unpickler makes the same of it."""
-    data, buffers = base
-    try:
-        result = safepickle.loads(seal(data, buffers), key=KEY)
-    except SafePickleError as error:
-        return type(error).__name__
-    views = [memoryview(bytearray(buffer)) for buffer in buffers]
-    names = _resolve(admit(trace(data, buffers=views), Policy.default())).objects
-    expected = _Restricted(data, views, names).load()
-    try:
-        left, right = (pickle.dumps(each, 5) for each in (result, expected))
-    except Exception as error:
-        # What pickles again is theirs to say: an estimator without its parameters may not.
-        return f"loaded, {type(error).__name__}"
-    return "loaded" if left == right else "different"
-
-
-class _Restricted(pickle.Unpickler):
-    """Nothing of ours: CPython's unpickler and a dict."""
-
-    def __init__(self, data: bytes, buffers: Any, names: Any) -> None:
-        super().__init__(io.BytesIO(data), buffers=buffers)
-        self.names = names
-
-    def find_class(self, module: str, name: str) -> Any:
-        return self.names[module, name]
-
-
-def quiet() -> None:
-    """A mutated estimator may say that it is of another version."""
-    warnings.simplefilter("ignore")
 
 
 PLAIN: list[Base] = [
