@@ -16,7 +16,7 @@ import safepickle
 from safepickle import errors
 
 PACKAGE = Path(safepickle.__file__).parent
-TOP = PACKAGE.parent
+TOP = Path(__file__).resolve().parent.parent
 MODULES = {path.stem: ast.parse(path.read_text("utf-8")) for path in PACKAGE.glob("*.py")}
 
 # The staircase: a module imports only what stands here beside it. A new module is entered here, with the least that it needs.
