@@ -8,6 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from safepickle import Policy, PolicyError, SecretKey, dumps, loads
+from safepickle import policy as policies
 
 KEY = SecretKey.generate()
 RNG = np.random.RandomState(0)
@@ -111,3 +112,21 @@ def test_the_content_of_a_booster_is_of_the_type_that_its_reader_takes():
             dumps(model.booster_, key=KEY, policy=lightgbm_policy)
     finally:
         model.booster_.__class__.__getstate__ = before
+
+
+@pytest.mark.parametrize("name", ["xgboost", "lightgbm", "catboost", "imblearn"])
+def test_every_name_of_a_pack_that_exists_here_is_what_its_rule_takes_it_for(name):
+    library(name)
+    missing = []
+    for rule in policies._builtin_pack(name).rules:
+        assert len(rule.reason.split()) >= 2
+        for each in rule.names:
+            module, qualified = each.split(":")
+            try:
+                found = getattr(importlib.import_module(module), qualified)
+            except (ImportError, AttributeError):
+                missing.append(each)
+                continue
+            assert isinstance(found, type), each
+            assert (found.__module__, found.__qualname__) == (module, qualified)
+    assert not missing
