@@ -804,7 +804,7 @@ class _Machine:
         if next_buffer != len(self.buffers):
             _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
         # Each fetch of a tuple can double what hashing or printing it costs, so a few are harmless.
-        if nests > self.limits.nesting or shared_tuples > 10:
+        if nests > self.limits.nesting or shared_tuples > 3:
             self._check_nesting(stack[0])
         return stack[0]
 

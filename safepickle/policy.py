@@ -337,6 +337,8 @@ class _Judge:
                 self._refuse(
                     made, "hash", made.callee, "it would be hashed, as a key of a dict or a member of a set, and its rule does not say `hashable`"
                 )
+            elif _holds_huge_integer(made):
+                self._refuse(made, "hash", made.callee, "it would be hashed, and holds an integer of thousands of bits, whose hash is never cheap")
         self._judge_collisions()
         if self.refusals:
             self._raise()
@@ -559,6 +561,14 @@ class _Judge:
         shown = "".join(f"\n  {number}. {line}" for number, line in enumerate(refusals[:50], 1))
         more = f"\n  ... and {len(refusals) - 50} more" if len(refusals) > 50 else ""
         raise PolicyError(f"the policy does not allow what the program does:{shown}{more}{_advice(unruled)}", refusals)
+
+
+_HASHED_BITS: Final = 4096
+
+
+def _holds_huge_integer(made: Made) -> bool:
+    values = [*made.args, *(made.state.flat[1::2] if type(made.state) is Dict else ())]
+    return any(type(value) is int and value.bit_length() > _HASHED_BITS for value in values)
 
 
 _FEW_KEYS: Final = 10_000

@@ -133,11 +133,12 @@ def test_what_would_cost_too_much_is_refused(name):
         Call("numpy:dtype", (Call("numpy:dtype", "<f8"), (10**5000,))),
         Call("pyarrow.lib:_restore_array", (0, 0, 0, 0, [None, None], [], None)),
         Call("uuid:SafeUUID", 10**5000),
+        {New("uuid:UUID", state={"int": 1 << 520_000}): 1},
         Call("re:RegexFlag", 1 << 40),
         Call("datetime:date", b"\xff\xff\xff\xff"),
         {Call("decimal:Decimal", "sNaN"): 1},
     ],
-    ids=range(13),
+    ids=range(14),
 )
 def test_nothing_but_our_own_errors_comes_out(what):
     """Promise 4: a check that runs on what its pattern refused, or a message that cannot be printed, is another exception."""
