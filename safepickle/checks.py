@@ -64,7 +64,7 @@ class Findings:
         self.trace = trace
         self.dtypes: dict[int, Dtype] = {}
         self.cost = 0
-        """Values that checks have looked at below the first levels of arguments and states."""
+        """Bytes and items of all arguments and states so far: what copying them would cost."""
         self.memory: set[int] = set()
         """Ids of the byte arrays in which an array lies."""
         self.arrays: dict[int, tuple[Dtype, tuple[int, ...]]] = {}
@@ -161,7 +161,7 @@ def _derived_dtype(spec: Any, findings: Findings) -> Dtype | str:
 
 
 def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
-    fields = dict(zip(spec.flat[::2], spec.flat[1::2], strict=True))
+    fields = dict(spec.entries())
     if not {"names", "formats", "offsets", "itemsize"} <= set(fields) <= {"names", "formats", "offsets", "itemsize", "titles"}:
         return "a structured dtype is described by names, formats, offsets, itemsize and perhaps titles"
     names, formats, offsets = fields["names"], fields["formats"], fields["offsets"]
@@ -223,13 +223,17 @@ def _ndarray(made: Made, findings: Findings) -> str | None:
         return None
     if described.subarray:
         return "an array of subarrays is not stored"
-    if not described.objects:
-        if type(data) is not bytes:
-            return "an array of plain numbers is stored as bytes"
-        findings.arrays[id(made)] = (described, shape)
-        return _wrong_length(len(data), shape, described.itemsize)
-    if described.depth > 1:
+    if described.objects and described.depth > 1:
         return "an array of structures that hold Python objects is not stored"
+    if not described.objects:
+        findings.arrays[id(made)] = (described, shape)
+    return _wrong_data(data, shape, described)
+
+
+def _wrong_data(data: Any, shape: tuple[int, ...], described: Dtype) -> str | None:
+    """Return what is wrong with the data of an array in a state: bytes, or for Python objects a list."""
+    if not described.objects:
+        return _wrong_length(len(data), shape, described.itemsize) if type(data) is bytes else "an array of plain numbers is stored as bytes"
     if type(data) is not List or len(shape) > 64 or len(data.items) != math.prod(shape):
         return f"an array of objects of shape {shape[:8]} is stored as a list of {math.prod(shape)} items"
     return None
@@ -250,14 +254,7 @@ def _masked(made: Made, findings: Findings) -> str | None:
     described = findings.dtype(dtype)
     if described is None or described.depth > 1:
         return "a masked array of structures is not stored"
-    wrong = _wrong_length(len(mask), shape, 1)
-    if wrong is not None:
-        return wrong
-    if not described.objects:
-        return _wrong_length(len(data), shape, described.itemsize) if type(data) is bytes else "an array of plain numbers is stored as bytes"
-    if type(data) is not List or len(data.items) != math.prod(shape):
-        return f"an array of objects of shape {shape[:8]} is stored as a list of {math.prod(shape)} items"
-    return None
+    return _wrong_length(len(mask), shape, 1) or _wrong_data(data, shape, described)
 
 
 _ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
@@ -319,7 +316,7 @@ def _stats_distribution(made: Made, findings: Findings) -> str | None:
     """A scipy.stats distribution, whose state setter executes one text of the state."""
     if type(made.state) is not Dict:
         return "a distribution has a dict as its state"
-    for key, value in zip(made.state.flat[::2], made.state.flat[1::2], strict=True):
+    for key, value in made.state.entries():
         if key == "_parse_arg_template":
             if type(value) is str and _STATS_TEMPLATE.fullmatch(value):
                 return None
@@ -329,7 +326,7 @@ def _stats_distribution(made: Made, findings: Findings) -> str | None:
 
 def _text_state(made: Made) -> dict[str, Any]:
     """Return a dict state whose keys are distinct text, as every rule with such a state demands."""
-    return dict(zip(made.state.flat[::2], made.state.flat[1::2], strict=True)) if type(made.state) is Dict else {}
+    return dict(made.state.entries()) if type(made.state) is Dict else {}
 
 
 def _tree(made: Made, findings: Findings) -> str | None:
@@ -361,8 +358,11 @@ _NO_ESTIMATORS: Final = ("pandas", "functools", "operator", "collections")
 _METHODS: Final = frozenset((None, "auto", "predict", "predict_proba", "predict_log_proba", "decision_function"))
 
 
-def _method_names(made: Made, findings: Findings) -> str | None:
-    """The methods that a meta-estimator calls by name are those that predict: an array has `tofile`, a DataFrame has `eval`."""
+def _estimator(made: Made, findings: Findings) -> str | None:
+    """An estimator: what it calls at predict is an estimator, by the name of a method that predicts, with plain arguments.
+
+    An array has `tofile`, a DataFrame has `eval`, and both can be put where an estimator is expected.
+    """
     for name, value in _text_state(made).items():
         if name == "_raw_predict" and not (type(value) is Made and value.callee.key == ("builtins", "getattr")):
             return "its entry '_raw_predict' is not that method of itself"
@@ -379,7 +379,7 @@ def _method_names(made: Made, findings: Findings) -> str | None:
 
 def _index(made: Made, findings: Findings) -> str | None:
     """`_new_Index(cls, keywords)`: the class is made with these keywords, and hashes the names among them."""
-    keywords = dict(zip(made.args[1].flat[::2], made.args[1].flat[1::2], strict=True))
+    keywords = dict(made.args[1].entries())
     for keyword, value in keywords.items():
         if keyword in ("name", "closed", "sortorder", "start", "stop", "step"):
             good = _is_name(value, findings)
@@ -430,6 +430,10 @@ def _has_array_label(value: Any, findings: Findings) -> bool:
         elif kind is Dict:
             work.extend(part.flat[1::2])
         elif kind is Made:
+            array = findings.array(part)
+            if array is not None and (array[0].code or array[0].time):
+                # Plain numbers and times are no text, however large the array.
+                continue
             work.extend(part.args)
             if part.state is not ABSENT:
                 work.append(part.state)
@@ -486,7 +490,7 @@ def _interpolator(made: Made, findings: Findings) -> str | None:
     parts = made.state if type(made.state) is tuple else (made.state,)
     for part in parts:
         if type(part) is Dict:
-            for key, value in zip(part.flat[::2], part.flat[1::2], strict=True):
+            for key, value in part.entries():
                 if key == "_call" and not (type(value) is Global and value.name.startswith("interp1d._call")):
                     return "its entry '_call' is not one of its own methods"
     return None
@@ -514,7 +518,7 @@ def _bit_generator(made: Made, findings: Findings) -> str | None:
         if not work:
             return None
         state = work.pop()
-        for key, value in zip(state.flat[::2], state.flat[1::2], strict=True):
+        for key, value in state.entries():
             if type(value) is Dict:
                 work.append(value)
             elif key in _POSITIONS:
@@ -553,7 +557,7 @@ def _ckdtree(made: Made, findings: Findings) -> str | None:
     points, upper, lower, order = (each for each in shapes if each is not None)
     if any(each[0].code != "f8" or each[0].big_endian for each in (points, upper, lower)) or order[0].big_endian:
         return "its points are not native doubles, or its indices not native integers"
-    if points[0].code != "f8" or points[1] != (n, m) or upper[1] != (m,) or lower[1] != (m,) or order[0].code != "i8" or order[1] != (n,):
+    if points[1] != (n, m) or upper[1] != (m,) or lower[1] != (m,) or order[0].code != "i8" or order[1] != (n,):
         return "its arrays do not have the shapes that n and m say"
     if leafsize < 1 or n < 0 or m < 0:
         return "its leafsize, n or m is out of range"
@@ -694,7 +698,7 @@ CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
     "scipy stats": _stats_distribution,
     "sklearn tree": _tree,
     "scipy ckdtree": _ckdtree,
-    "method names": _method_names,
+    "sklearn estimator": _estimator,
     "pandas index": _index,
     "pandas backed": _backed,
     "interpolator": _interpolator,

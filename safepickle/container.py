@@ -28,10 +28,9 @@ import stat
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any, Final, NoReturn
+from typing import IO, Any, Final, NoReturn, TypeVar
 
 from .errors import AuthenticationError, FormatError, LimitError, UnsignedError
 from .keys import SIGNATURE_LENGTHS, Keyring, Signature
@@ -109,6 +108,9 @@ class UntrustedInfo(Info):
     def authenticated(self) -> bool:
         """False: nothing was checked."""
         return False
+
+
+_Kind = TypeVar("_Kind", bound=Info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +323,9 @@ def _chunk_digests(segments: Sequence[Bytes], chunk_bytes: int) -> list[bytes]:
     chunks = _cut(segments, chunk_bytes)
     if total < _PARALLEL_BYTES:
         return [_digest(chunk) for chunk in chunks]
+    # Here and not above, so that `import safepickle` stays light.
+    from concurrent.futures import ThreadPoolExecutor
+
     # hashlib releases the interpreter lock for buffers over 2,047 bytes.
     with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
         return list(pool.map(_digest, chunks))
@@ -457,16 +462,14 @@ def verify(
         _check_size(source, front, header)
         _check_body_in_windows(source, header)
         source.check_end()
-    info: Info = _info(Info, front, header, trusted)
-    return info
+    return _info(Info, front, header, trusted)
 
 
 def peek(file: File) -> UntrustedInfo:
     """Return what the header claims, checked by nobody. The body is not read."""
     with _source(file) as source:
         front = _read_front(source)
-        info: UntrustedInfo = _info(UntrustedInfo, front, _parse_header(front.raw), ())
-    return info
+        return _info(UntrustedInfo, front, _parse_header(front.raw), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -836,7 +839,7 @@ def _check_body_in_windows(source: _Source, header: _Header) -> None:
         left -= len(view)
 
 
-def _info(kind: type[Any], front: _Front, header: _Header, trusted: tuple[str, ...]) -> Any:
+def _info(kind: type[_Kind], front: _Front, header: _Header, trusted: tuple[str, ...]) -> _Kind:
     return kind(
         signatures=front.signatures,
         trusted_key_ids=trusted,

@@ -163,7 +163,7 @@ class SecretKey:
         raise KeyringError("a key is never pickled: move `to_text()` through a secret store instead")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise KeyringError("a key is never pickled: move `to_text()` through a secret store instead")
+        self.__getstate__()
 
 
 Key = SecretKey

@@ -146,6 +146,10 @@ class Dict:
         self.slot = -1
         self.gone = False
 
+    def entries(self) -> Iterator[tuple[Any, Any]]:
+        """Yield key and value of each item."""
+        return zip(self.flat[::2], self.flat[1::2], strict=True)
+
 
 class Set:
     """An exact set."""
@@ -419,7 +423,7 @@ class _Machine:
         self.keyed: list[Made] = []
         self.hashed: list[tuple[Any, list[Any]]] = []
         self.key_nodes = 0
-        # Arguments and states that `_freeze` has not walked yet, and the tuples that it has.
+        # Arguments and states that `_check_not_frozen` has not walked yet, and the tuples that it has.
         self.handed: list[Any] = []
         self.walked: dict[int, tuple[Any, ...]] = {}
         self.shared: dict[int, tuple[Any, ...]] = {}
@@ -506,8 +510,18 @@ class _Machine:
                 if code == MEMOIZE:
                     memo.append(stack[-1])
                     pos += 1
-                elif code == BINGET:
-                    value = memo[program[pos + 1]]
+                elif code == BINGET or code == LONG_BINGET:
+                    if code == BINGET:
+                        index = program[pos + 1]
+                        pos += 2
+                    else:
+                        index = int.from_bytes(program[pos + 1 : pos + 5], "little")
+                        pos += 5
+                        if pos > end:
+                            _short(at[0], 4)
+                        if index < 256:
+                            _refuse(at[0], f"LONG_BINGET of memo entry {index} has a shorter form")
+                    value = memo[index]
                     kind = type(value)
                     if kind in nodes:
                         value.handles += 1
@@ -519,7 +533,6 @@ class _Machine:
                         self.shared[id(value)] = value
                         shared_tuples += 1
                     stack.append(value)
-                    pos += 2
                 elif code == SHORT_BINUNICODE:
                     length = program[pos + 1]
                     pos += 2 + length
@@ -626,8 +639,7 @@ class _Machine:
                     else:
                         _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
                     if target.handles > 1:
-                        self._check_not_frozen(target, pos)
-                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                        self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                     keys = items[::2]
                     if not _TEXT_ONLY.issuperset(map(type, keys)):
                         self._check_keys(target, keys, pos)
@@ -644,8 +656,7 @@ class _Machine:
                     if type(target) is not List and type(target) is not Made:
                         _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
                     if target.handles > 1:
-                        self._check_not_frozen(target, pos)
-                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                        self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                     target.items.extend(items)
                     nests += 1
                     pos += 1
@@ -655,25 +666,6 @@ class _Machine:
                 elif code == EMPTY_TUPLE:
                     stack.append(())
                     pos += 1
-                elif code == LONG_BINGET:
-                    index = int.from_bytes(program[pos + 1 : pos + 5], "little")
-                    if pos + 5 > end:
-                        _short(pos, 4)
-                    if index < 256:
-                        _refuse(pos, f"LONG_BINGET of memo entry {index} has a shorter form")
-                    value = memo[index]
-                    kind = type(value)
-                    if kind in nodes:
-                        value.handles += 1
-                        if kind in changeable and not value.gone:
-                            level, place = divmod(value.slot, _LEVEL)
-                            row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
-                            value.gone = place >= len(row) or row[place] is not value
-                    elif kind is tuple:
-                        self.shared[id(value)] = value
-                        shared_tuples += 1
-                    stack.append(value)
-                    pos += 5
                 elif code == BININT or code == BININT2:
                     if code == BININT:
                         if pos + 5 > end:
@@ -736,8 +728,7 @@ class _Machine:
                     if type(target) is not Set:
                         _refuse(pos, f"ADDITEMS on {_describe(target)}")
                     if target.handles > 1:
-                        self._check_not_frozen(target, pos)
-                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                        self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                     if not _TEXT_ONLY.issuperset(map(type, items)):
                         self._check_keys(target, items, pos)
                     target.items.extend(items)
@@ -907,6 +898,11 @@ class _Machine:
         """Refuse to change or complete anything but the value that still lies where it was made: the pickler fetches copies only to refer to them."""
         if target.gone or target.slot != slot:
             _refuse(pos, f"{_describe(target)} is changed through the memo, away from where it was made")
+
+    def _check_changeable(self, target: Any, slot: int, pos: int) -> None:
+        """Refuse to change a value that was fetched from the memo, unless it was never handed over and lies where it was made."""
+        self._check_not_frozen(target, pos)
+        self._check_in_place(target, slot, pos)
 
     def _check_not_frozen(self, target: Any, pos: int) -> None:
         """Refuse to change what was handed over as an argument or a state (the freeze rule).

@@ -300,9 +300,7 @@ def _resolve_use(use: Use, admitted: Admitted) -> Any:
     problem: Exception | None = None
     for module, qualified in use.found_at:
         try:
-            found: Any = importlib.import_module(module)
-            for part in qualified.split("."):
-                found = getattr(found, part)
+            found = imported(module, qualified)
         except Exception as error:  # noqa: BLE001 - importing a library can raise anything; the last one is told below
             problem = error
             continue
@@ -312,6 +310,14 @@ def _resolve_use(use: Use, admitted: Admitted) -> Any:
     raise PolicyError(
         f"{module}:{qualified} cannot be found here ({type(problem).__name__}: {problem}): install the library, in the version that wrote the file"
     ) from problem
+
+
+def imported(module: str, qualified: str) -> Any:
+    """Import a module and return what it has under a qualified name. Raises whatever importing raises, or `AttributeError`."""
+    found: Any = importlib.import_module(module)
+    for part in qualified.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def _check_identity(use: Use, found: Any, policy: Policy) -> None:

@@ -321,9 +321,8 @@ class _Judge:
         self.state_keys: dict[Name, set[str]] = {}
         self.seen_keys: set[tuple[Any, ...]] = set()
         # What the pickler writes hands each value over about once, so the sum stays near the size of the file.
-        self.copied = 0
         self.buffers_used: list[int] = []
-        self.copies_allowed = 16 * (len(trace.program) + sum(memoryview(buffer).nbytes for buffer in trace.buffers)) + (1 << 24)
+        self.cost_allowed = 16 * (len(trace.program) + sum(memoryview(buffer).nbytes for buffer in trace.buffers)) + (1 << 24)
 
     def judge(self) -> Admitted:
         for made in self.trace.made:
@@ -382,11 +381,11 @@ class _Judge:
         elif made.args:
             self._refuse(made, verb, made.callee, f"its rule allows no arguments, and here are {_shape(made.args)}")
             return
-        self.copied += self._weight(made.args) + self._weight(made.state)
-        if self.copied + self.findings.cost > self.copies_allowed:
+        self.findings.cost += self._weight(made.args) + self._weight(made.state)
+        if self.findings.cost > self.cost_allowed:
             # Each time they may be copied, by the unpickler or by what is called.
             raise LimitError(
-                f"arguments and states have more than {self.copies_allowed} bytes and items in all: the same large values are used over and over"
+                f"arguments and states have more than {self.cost_allowed} bytes and items in all: the same large values are used over and over"
             )
         refused = len(self.refusals)
         if made.state is not ABSENT:
@@ -413,7 +412,10 @@ class _Judge:
             self._refuse(made, "setitem", made.callee, "an item's key is not text or is a dunder name, and its items are reached as attributes")
 
     def _weight(self, value: Any) -> int:
-        """Return how many bytes or items an argument or state has, two levels deep: what copying it would cost."""
+        """Return how many bytes or items an argument or state has, two levels deep: what copying it would cost.
+
+        Notes the buffers among them on the way: these are the places where a buffer may stand.
+        """
         weight = 0
         for part in value if type(value) is tuple else (value,):
             kind = type(part)
@@ -467,22 +469,18 @@ class _Judge:
         # What is called to make an object of a class gets that class as its first argument.
         by_argument = made.how == "call" and made.args and type(made.args[0]) is Global
         name = self.name_of(made.args[0] if by_argument else made.callee)
-        try:
-            signature = (name, *keys)
-            if signature in self.seen_keys:
-                return
-        except TypeError:
-            # Abstract containers hash by identity, so this cannot happen; refusing is right all the same.
-            signature = ()
         if not all(type(key) is str for key in keys):
             self._refuse(made, "state", made.callee, "the state has a key that is not text")
+            return
+        signature = (name, *keys)
+        if signature in self.seen_keys:
             return
         if len(set(keys)) != len(keys):
             self._refuse(made, "state", made.callee, "the state has the same key twice")
         dunder = sorted({key for key in keys if key.startswith("__")} - rule.state_keys)
         if dunder:
             self._refuse(made, "state", made.callee, f"the state sets the dunder name {', '.join(map(brief, dunder[:3]))}")
-        elif signature:
+        else:
             self.seen_keys.add(signature)
         self.state_keys.setdefault(name, set()).update(set(keys) - rule.state_keys)
 
@@ -724,8 +722,7 @@ def _compile(pattern: Any, kinds: Mapping[str, str], where: str) -> Matcher:
         def match_dict(value: Any, judge: _Judge) -> bool:
             if not _is_text_dict(value, judge):
                 return False
-            pairs = zip(value.flat[::2], value.flat[1::2], strict=True)
-            return len(value.flat) == 2 * len(members) and all(key in members and members[key](item, judge) for key, item in pairs)
+            return len(value.flat) == 2 * len(members) and all(key in members and members[key](item, judge) for key, item in value.entries())
 
         return match_dict
     raise PolicyError(f"{where}: {pattern!r} is not a pattern")

@@ -7,14 +7,13 @@ code of its own when it is pickled is proposed as a comment only, with what has 
 from __future__ import annotations
 
 import enum
-import importlib
 import types
 from collections.abc import Iterable
 from typing import Any, Final
 
 from .errors import PolicyError
 from .machine import trace
-from .pickling import pickled
+from .pickling import imported, pickled
 from .policy import STATES, Policy, Rule, rule_for, unruled
 
 __all__ = ["suggest"]
@@ -55,12 +54,9 @@ def _found(name: str) -> Any:
     module, _, qualified = name.partition(":")
     Policy.default().allow(name)
     try:
-        value: Any = importlib.import_module(module)
-        for part in qualified.split("."):
-            value = getattr(value, part)
+        return imported(module, qualified)
     except (ImportError, AttributeError) as error:
         raise PolicyError(f"{name} cannot be found here: {error}") from error
-    return value
 
 
 def _review(value: Any) -> tuple[str, ...]:

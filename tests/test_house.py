@@ -45,7 +45,7 @@ ONLY: dict[str, set[str]] = {
     "cryptography": {"keys"},
     "argparse": {"cli"},
     "tomllib": {"policy"},
-    "importlib": {"__init__", "pickling", "suggesting"},
+    "importlib": {"__init__", "pickling"},
     "subprocess": {"demo"},
     "numpy": {"demo"},
     "pandas": {"demo"},
