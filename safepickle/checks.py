@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made, Trace, brief
 
-__all__ = ["CHECKS", "UNKNOWN", "Findings"]
+__all__ = ["CHECKS", "UNKNOWN", "Dtype", "Findings", "raw_bytes"]
 
 # What numpy prints as `dtype.str`, and the same without the byte order. Datetimes carry their unit.
 _PLAIN_DTYPE: Final = re.compile(
@@ -52,6 +52,10 @@ class Dtype:
     """Fields within fields, each as often as it is met: what hashing or printing the dtype costs."""
     subarray: bool = False
     """Such a dtype is for fields only: an array of it would have another shape than it says."""
+    spec: str = ""
+    """What `numpy.dtype` takes to make it anew, if it is a plain one."""
+    fields: tuple[tuple[str, int, Dtype], ...] = ()
+    """Name, offset in bytes and dtype of each field."""
 
 
 UNKNOWN: Final = object()
@@ -137,12 +141,12 @@ def _plain_dtype(text: str) -> Dtype | str:
     if match is None:
         return f"{text[:40]!a} is not the text of a plain dtype"
     if match["sized"]:
-        return Dtype(int(match["size"]) * (4 if match["sized"] == "U" else 1), text=match["sized"] != "V")
+        return Dtype(int(match["size"]) * (4 if match["sized"] == "U" else 1), text=match["sized"] != "V", spec=text)
     if match["time"]:
-        return Dtype(8, time=match["time"])
+        return Dtype(8, time=match["time"], spec=text)
     if match["fixed"][0] == "O":
         return Dtype(8, objects=True)
-    return Dtype(int(match["fixed"][1:]), code=match["fixed"], big_endian=text[0] == ">")
+    return Dtype(int(match["fixed"][1:]), code=match["fixed"], big_endian=text[0] == ">", spec=text)
 
 
 def _derived_dtype(spec: Any, findings: Findings) -> Dtype | str:
@@ -151,7 +155,7 @@ def _derived_dtype(spec: Any, findings: Findings) -> Dtype | str:
         base = findings.dtype(second)
         if base is None:
             return "numpy.record of something that is not a dtype"
-        return Dtype(base.itemsize, base.objects, base.depth + 1, nodes=base.nodes + 1)
+        return Dtype(base.itemsize, base.objects, base.depth + 1, nodes=base.nodes + 1, fields=base.fields)
     base = findings.dtype(first)
     if base is None:
         return "a subarray of something that is not a dtype"
@@ -177,7 +181,8 @@ def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
     depth = 0
     nodes = 1
     objects = False
-    for inner, offset in zip(formats, offsets, strict=True):
+    described = []
+    for name, inner, offset in zip(names, formats, offsets, strict=True):
         base = findings.dtype(inner)
         if base is None:
             return "a field of a structured dtype is not a dtype"
@@ -186,7 +191,8 @@ def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
         depth = max(depth, base.depth)
         nodes += base.nodes
         objects |= base.objects
-    return Dtype(itemsize, objects, depth + 1, nodes=nodes)
+        described.append((name, offset, base))
+    return Dtype(itemsize, objects, depth + 1, nodes=nodes, fields=tuple(described))
 
 
 def _frombuffer(made: Made, findings: Findings) -> str | None:
@@ -438,7 +444,7 @@ def _has_array_label(value: Any, findings: Findings) -> bool:
             if part.state is not ABSENT:
                 work.append(part.state)
         elif kind in (bytes, ByteArray, Buffer):
-            raw = bytes(_raw(part, findings))
+            raw = bytes(raw_bytes(part, findings.trace))
             if any("__array".encode(form) in raw for form in ("ascii", "utf-32-le", "utf-32-be")):
                 return True
     return bool(work)
@@ -579,15 +585,15 @@ def _ckdtree(made: Made, findings: Findings) -> str | None:
 
 def _array_bytes(array: Any, findings: Findings) -> Bytes:
     """Return the bytes of an array that the program makes with `_frombuffer`, empty for anything else."""
-    return _raw(array.args[0], findings) if type(array) is Made and findings.array(array) is not None else b""
+    return raw_bytes(array.args[0], findings.trace) if type(array) is Made and findings.array(array) is not None else b""
 
 
-def _raw(buffer: Any, findings: Findings) -> Bytes:
-    """Return the bytes of a bytes, bytearray or out-of-band buffer."""
+def raw_bytes(buffer: Any, trace: Trace) -> Bytes:
+    """Return the bytes of a bytes, bytearray or out-of-band buffer, empty for anything else."""
     if type(buffer) is ByteArray:
-        return memoryview(findings.trace.program)[buffer.start : buffer.end]
+        return memoryview(trace.program)[buffer.start : buffer.end]
     if type(buffer) is Buffer:
-        return findings.trace.buffers[buffer.number]
+        return trace.buffers[buffer.number]
     return buffer if type(buffer) is bytes else b""
 
 
@@ -671,7 +677,7 @@ def _arrow_lengths(kind: Any, end: int, contents: list[Bytes | None], children: 
 
 
 def _arrow_buffer(value: Any, findings: Findings) -> Bytes | None:
-    return _raw(value.args[0], findings) if type(value) is Made and value.args else None
+    return raw_bytes(value.args[0], findings.trace) if type(value) is Made and value.args else None
 
 
 def _typed_entry(names: tuple[str, ...], kinds: tuple[type, ...]) -> Callable[[Made, Findings], str | None]:

@@ -23,14 +23,31 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
 from .errors import LimitError, ProgramError
 
-__all__ = ["ABSENT", "OPCODES", "Buffer", "ByteArray", "Dict", "FrozenSet", "Global", "Limits", "List", "Made", "Opcode", "Set", "Trace", "trace"]
+__all__ = [
+    "ABSENT",
+    "OPCODES",
+    "Buffer",
+    "ByteArray",
+    "Dict",
+    "FrozenSet",
+    "Global",
+    "Limits",
+    "List",
+    "Made",
+    "Opcode",
+    "Set",
+    "Trace",
+    "paths",
+    "trace",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -276,6 +293,26 @@ def _pairs(flat: list[Any], form: str, *, quoted: bool = False) -> Iterator[tupl
 
 
 _COMPOUND: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made, Global))
+
+
+def paths(trace: Trace, targets: Sequence[Any]) -> dict[int, str]:
+    """Return where in the result each target is first met, breadth first, as in `$.steps[1][1].func`."""
+    wanted = {id(target) for target in targets}
+    found: dict[int, str] = {}
+    seen = set()
+    queue = deque([("$", trace.root)])
+    while queue and wanted:
+        path, value = queue.popleft()
+        if id(value) in wanted:
+            wanted.discard(id(value))
+            found[id(value)] = path
+        if type(value) in (tuple, List, Dict, Set, FrozenSet, Made):
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
+            # What is made by a refused callee sits where its result would.
+            queue.extend((path + step if len(path) < 400 else path, item) for step, item in children(value))
+    return found
 
 
 # --- the table -------------------------------------------------------------------------------------------------

@@ -1,11 +1,11 @@
 """`dump`, `load` and their kin: the only module that executes pickle.
 
-    dump: pickle -> trace -> admit -> resolve -> seal
-    load: open -> trace -> admit -> resolve -> build
+    dump: pickle -> trace -> admit -> check -> seal
+    load: open -> trace -> admit -> check -> build
 
 What would not load is refused at dump. Each step needs the proof that the one before made (`Opened`, `Trace`,
-`Admitted`, `_Resolved`), so none can be skipped. The unpickler that builds can reach only the objects that were
-resolved from admitted names, each checked to be what its name says.
+`Admitted`, `Checked`), so none can be skipped. `check` resolves the names and looks at the state. The unpickler that builds can reach only the
+objects that were resolved from admitted names, each checked to be what its name says.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from . import container
+from . import container, state
 from .container import File, Info
-from .errors import LimitError, PolicyError, ProgramError, SafePickleError, VersionMismatchError, VersionMismatchWarning
+from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
 from .keys import AnyKey, as_keyring
-from .machine import Limits, Trace, trace
+from .machine import Limits, trace
 from .policy import Admitted, Name, Policy, Use, admit
 
 __all__ = ["dump", "dumps", "load", "loads"]
@@ -107,7 +106,7 @@ def load(
     file, `on_version_mismatch` says whether to raise `VersionMismatchError`, warn, or go on.
 
     Raises a `SafePickleError`, its class naming the stage: `UnsignedError`, `FormatError`, `AuthenticationError`,
-    `ProgramError`, `PolicyError`, `KeyringError`, `VersionMismatchError`; `OSError` if the file cannot be read.
+    `ProgramError`, `PolicyError`, `StateError`, `KeyringError`, `VersionMismatchError`; `OSError` if the file cannot be read.
     """
     limits = limits or Limits()
     _checked_mismatch(on_version_mismatch)
@@ -122,9 +121,9 @@ def load(
         max_body_bytes=limits.body_bytes,
     )
     admitted = admit(trace(opened.program, buffers=opened.buffers, limits=limits), chosen)
-    resolved = _resolve(admitted)
+    checked = _checked(admitted)
     _compare_versions(opened.info, on_version_mismatch)
-    return _build(resolved, opened.buffers, opened.info)
+    return _build(checked, opened.buffers, opened.info)
 
 
 def loads(
@@ -186,7 +185,7 @@ def _sealed(
     chosen = _policy(policy, allow)
     program, buffers = pickled(obj)
     admitted = admit(trace(program, buffers=buffers), chosen)
-    _resolve(admitted)
+    _checked(admitted)
     return container.seal(
         program,
         buffers,
@@ -276,15 +275,20 @@ def _dtype_reducers(numpy: types.ModuleType) -> Mapping[type, Callable[[Any], An
 # --- load ------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolved:
-    """Proof that the admitted names were resolved to the objects that they name."""
+def _checked(admitted: Admitted) -> state.Checked:
+    """Return proof that what the program builds is sane."""
+    try:
+        return state.check(admitted, resolve(admitted))
+    except SafePickleError:
+        raise
+    except MemoryError:
+        raise LimitError("there is too little memory to check the state of the object") from None
+    except Exception as error:
+        # A state that a check did not expect is refused, like one that it did.
+        raise StateError(f"the state of an object has a form that no check knows ({type(error).__name__}: {ascii(str(error))[1:301]})") from error
 
-    admitted: Admitted
-    objects: Mapping[Name, Any]
 
-
-def _resolve(admitted: Admitted) -> _Resolved:
+def resolve(admitted: Admitted) -> Mapping[Name, Any]:
     """Import what the admitted program names, check that each object is what its name says, and return the objects.
 
     Nothing of the program was imported before the whole of it was judged.
@@ -293,7 +297,7 @@ def _resolve(admitted: Admitted) -> _Resolved:
     classes = {use.canonical: objects[use.name] for use in admitted.uses}
     for name, keys in admitted.state_keys:
         _check_no_shadowing(name, classes[name], keys)
-    return _Resolved(admitted, objects)
+    return objects
 
 
 def _resolve_use(use: Use, admitted: Admitted) -> Any:
@@ -378,10 +382,12 @@ class _Unpickler(pickle.Unpickler):
         raise ProgramError("there are no persistent ids in a container")
 
 
-def _build(resolved: _Resolved, buffers: Iterable[memoryview], info: Info) -> Any:
-    judged: Trace = resolved.admitted.trace
+def _build(checked: state.Checked, buffers: Iterable[memoryview], info: Info) -> Any:
+    watch = state.Watch(checked)
     try:
-        return _Unpickler(judged.program, buffers, resolved.objects).load()
+        built = _Unpickler(checked.admitted.trace.program, buffers, watch.objects).load()
+        watch.finish()
+        return built
     except SafePickleError:
         raise
     except Exception as error:

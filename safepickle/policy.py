@@ -25,8 +25,8 @@ import os
 import re
 import time
 import tomllib
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -34,7 +34,7 @@ from typing import Any, Final, NoReturn
 
 from .checks import CHECKS, UNKNOWN, Findings
 from .errors import LimitError, PolicyError
-from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, children
+from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, paths
 
 __all__ = ["STATES", "Admitted", "Policy", "Rule", "admit", "rule_for", "unruled"]
 
@@ -268,6 +268,8 @@ class Admitted:
     trace: Trace
     policy: Policy = field(repr=False)
     uses: tuple[Use, ...]
+    findings: Findings = field(repr=False)
+    """What was learned about dtypes and arrays on the way."""
     state_keys: tuple[tuple[Name, frozenset[str]], ...] = field(repr=False)
     """For each class whose instances get a dict as state: keys that must not be names of its methods."""
     libraries: tuple[str, ...] = ()
@@ -345,6 +347,7 @@ class _Judge:
             self.trace,
             self.policy,
             tuple(self._use(name) for name in self.trace.globals if not name.derived),
+            self.findings,
             tuple((name, frozenset(keys)) for name, keys in self.state_keys.items()),
             tuple(sorted({canonical[0].partition(".")[0] for canonical in self.canonical.values()})),
             _PROOF,
@@ -544,12 +547,12 @@ class _Judge:
         )
 
     def _raise(self) -> NoReturn:
-        paths = _paths(self.trace, [refusal.value for refusal in self.refusals])
+        where = paths(self.trace, [refusal.value for refusal in self.refusals])
         lines = []
         unruled: dict[Name, list[str]] = {}
         for refusal in self.refusals:
             module, name = refusal.name
-            path = paths.get(id(refusal.value), "(no part of the result)")
+            path = where.get(id(refusal.value), "(no part of the result)")
             lines.append(f"{path}: {_DEEDS[refusal.verb]} {module}:{name}: {refusal.why}")
             if not refusal.ruled:
                 verbs = unruled.setdefault(refusal.name, [])
@@ -625,26 +628,6 @@ def _advice(unruled: Mapping[Name, list[str]]) -> str:
                 text += '\nargs = [["any", "..."]]'
             text += '\nreason = ""'
     return text
-
-
-def _paths(trace: Trace, targets: Sequence[Any]) -> dict[int, str]:
-    """Return where in the result each target is first met, breadth first, as in `$.steps[1][1].func`."""
-    wanted = {id(target) for target in targets}
-    paths: dict[int, str] = {}
-    seen = set()
-    queue = deque([("$", trace.root)])
-    while queue and wanted:
-        path, value = queue.popleft()
-        if id(value) in wanted:
-            wanted.discard(id(value))
-            paths[id(value)] = path
-        if type(value) in (tuple, List, Dict, Set, FrozenSet, Made):
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            # What is made by a refused callee sits where its result would.
-            queue.extend((path + step if len(path) < 400 else path, item) for step, item in children(value))
-    return paths
 
 
 def _shape(value: Any) -> str:

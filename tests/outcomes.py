@@ -12,7 +12,7 @@ from assembler import KEY, seal
 import safepickle
 from safepickle import Policy, SafePickleError
 from safepickle.machine import trace
-from safepickle.pickling import _resolve
+from safepickle.pickling import resolve
 from safepickle.policy import admit
 
 Base = tuple[bytes, list[bytes]]
@@ -26,7 +26,7 @@ def outcome(base: Base) -> str:
     except SafePickleError as error:
         return type(error).__name__
     views = [memoryview(bytearray(buffer)) for buffer in buffers]
-    names = _resolve(admit(trace(data, buffers=views), Policy.default())).objects
+    names = resolve(admit(trace(data, buffers=views), Policy.default()))
     expected = _Restricted(data, views, names).load()
     try:
         left, right = (pickle.dumps(each, 5) for each in (result, expected))

@@ -17,7 +17,17 @@ from safepickle import errors
 
 PACKAGE = Path(safepickle.__file__).parent
 TOP = Path(__file__).resolve().parent.parent
-MODULES = {path.stem: ast.parse(path.read_text("utf-8")) for path in PACKAGE.glob("*.py")}
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def named(path: Path) -> str:
+    """Return the name of a module within the package: `state` and `state.trees`, `__init__` for the package itself."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {named(path): ast.parse(path.read_text("utf-8")) for path in SOURCES}
+FAMILIES = {name for name in MODULES if name.startswith("state.") and name != "state.view"}
 
 # The staircase: a module imports only what stands here beside it. A new module is entered here, with the least that it needs.
 BELOW: dict[str, set[str]] = {
@@ -27,7 +37,9 @@ BELOW: dict[str, set[str]] = {
     "machine": {"errors"},
     "checks": {"errors", "machine"},
     "policy": {"errors", "machine", "checks"},
-    "state": {"errors"},
+    "state.view": {"errors", "machine", "checks", "policy"},
+    **{family: {"machine", "state.view"} for family in FAMILIES},
+    "state": {"policy", "state.view", *FAMILIES},
     "verifying": {"errors", "keys", "container"},
     "pickling": {"errors", "keys", "container", "machine", "checks", "policy", "state"},
     "scan": {"errors", "machine", "policy"},
@@ -55,29 +67,31 @@ ONLY: dict[str, set[str]] = {
 }
 
 
-def imported(tree: ast.Module) -> Iterator[tuple[str, str]]:
+def imported(module: str) -> Iterator[tuple[str, str]]:
     """Yield ("ours" or "foreign", name) for each import, those within functions and `if TYPE_CHECKING` included."""
-    for node in ast.walk(tree):
+    package = module if any(name.startswith(f"{module}.") for name in MODULES) else module.rpartition(".")[0]
+    for node in ast.walk(MODULES[module]):
         if isinstance(node, ast.Import):
             for each in node.names:
                 first, _, rest = each.name.partition(".")
-                yield ("ours", rest.partition(".")[0] or "__init__") if first == "safepickle" else ("foreign", first)
+                yield ("ours", rest or "__init__") if first == "safepickle" else ("foreign", first)
         elif isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level or module.partition(".")[0] == "safepickle":
-                inner = module if node.level else module.partition(".")[2]
+            origin = node.module or ""
+            if node.level or origin.partition(".")[0] == "safepickle":
+                inner = ".".join(filter(None, (package, origin))) if node.level else origin.partition(".")[2]
                 for each in node.names:
-                    yield "ours", inner.partition(".")[0] or (each.name if each.name in MODULES else "__init__")
+                    longer = ".".join(filter(None, (inner, each.name)))
+                    yield "ours", longer if longer in MODULES else inner or "__init__"
             else:
-                yield "foreign", module.partition(".")[0]
+                yield "foreign", origin.partition(".")[0]
 
 
 def ours(module: str) -> set[str]:
-    return {name for kind, name in imported(MODULES[module]) if kind == "ours"}
+    return {name for kind, name in imported(module) if kind == "ours"}
 
 
 def foreign(module: str) -> set[str]:
-    return {name for kind, name in imported(MODULES[module]) if kind == "foreign"}
+    return {name for kind, name in imported(module) if kind == "foreign"}
 
 
 # --- imports ----------------------------------------------------------------------------------------------------
@@ -322,7 +336,7 @@ def test_nothing_offers_to_skip_a_check():
 def test_docstrings_and_sources_compile_without_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for path in PACKAGE.glob("*.py"):
+        for path in SOURCES:
             compile(path.read_text("utf-8"), str(path), "exec")
 
 

@@ -1,0 +1,11 @@
+"""Clusterings: centres, hierarchies, trees of clusters."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .view import Check
+
+__all__ = ["CHECKS"]
+
+CHECKS: Final[dict[str, Check]] = {}

@@ -1,0 +1,41 @@
+"""What all estimators have in common: numbers that say how much is to be computed or allocated.
+
+`predict` and `transform` validate X, never the parameters that were validated at `fit`; names of columns are made, and
+threads are started, as many as the numbers say.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .view import Check, Subject
+
+__all__ = ["CHECKS"]
+
+# No machine that serves a model has as many processors.
+_MAX_JOBS: Final = 1024
+
+# Each becomes the size of an array, the number of columns of a result, or of steps.
+_SIZES: Final = (
+    *("n_features_in_", "n_features_", "_n_features", "_n_features_out", "n_outputs_", "n_components", "n_components_", "n_samples_fit_"),
+    *("n_classes_", "n_clusters", "n_clusters_", "n_estimators", "n_estimators_", "n_layers_", "n_bins", "n_knots"),
+)
+
+
+def _check_estimator(estimator: Subject) -> None:
+    """Refuse sizes that nothing in the file goes with."""
+    view = estimator.view
+    for entry in _SIZES:
+        if type(view.number(estimator.get(entry))) is int:
+            estimator.integer(entry, -1, view.plenty)
+    for entry in ("n_jobs", "_n_threads"):
+        if view.number(estimator.get(entry)) is not None:
+            estimator.integer(entry, -_MAX_JOBS, _MAX_JOBS)
+    if estimator.has("feature_names_in_"):
+        names = view.length(estimator.get("feature_names_in_"))
+        estimator.require(names is not None, "feature_names_in_", "it must be an array of names")
+        if estimator.has("n_features_in_"):
+            estimator.integer("n_features_in_", names or 0, names or 0)
+
+
+CHECKS: Final[dict[str, Check]] = {"sklearn:BaseEstimator": _check_estimator}

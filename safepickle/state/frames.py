@@ -1,0 +1,11 @@
+"""Data frames, indexes and extension arrays of pandas."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from .view import Check
+
+__all__ = ["CHECKS"]
+
+CHECKS: Final[dict[str, Check]] = {}

@@ -1,0 +1,330 @@
+"""Decision trees, forests, gradient boosting and histogram gradient boosting.
+
+Compiled code follows child indices and reads columns of X by feature index without looking at any bound
+(sklearn/tree/_tree.pyx, ensemble/_gradient_boosting.pyx, ensemble/_hist_gradient_boosting/_predictor.pyx). All builders
+write a parent before its children, so the whole proof that nodes form a tree is one pass: both children of an inner node
+come later, and every node but the root is the child of one node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final
+
+from safepickle.machine import Made
+
+from .view import Check, Subject
+
+__all__ = ["BATCHES", "CHECKS", "check_depth"]
+
+# Nodes looked at together: enough that calls of numpy cost little, few enough that what they make stays in the cache.
+_BLOCK: Final = 1 << 16
+
+Links = Callable[[Any], tuple[Any, Any, Any, Any]]
+"""From an array of nodes to: which are inner, left and right child, feature."""
+
+
+def check_trees(trees: Sequence[Subject]) -> None:
+    """Refuse a `Tree` whose nodes do not form one, or whose parts differ in size."""
+    nodes, widths = [], []
+    for tree in trees:
+        n_features, _, n_outputs = tree.made.args
+        each = tree.array("nodes")
+        count = each.shape[0]
+        tree.require(each.ndim == 1, "nodes", "it must have one dimension", each.shape)
+        tree.integer("node_count", count, count)
+        tree.integer("max_depth", 0, count)
+        classes = tree.view.array(tree.made.args[1])
+        tree.require(
+            classes is not None and classes.shape == (n_outputs,) and classes.min() >= 1, "n_classes", "each output must have a class", classes
+        )
+        tree.array("values", "f8", (count, n_outputs, int(classes.max())))
+        _require_fields(tree, each, "left_child", "right_child", "feature")
+        nodes.append(each)
+        widths.append(n_features)
+    _check_nodes(trees, nodes, widths, _tree_links, entry="nodes")
+
+
+def _tree_links(nodes: Any) -> tuple[Any, Any, Any, Any]:
+    # sklearn/tree/_tree.pyx: a node is a leaf if its left child is _TREE_LEAF, -1.
+    left = nodes["left_child"]
+    return left != -1, left, nodes["right_child"], nodes["feature"]
+
+
+def check_predictors(predictors: Sequence[Subject]) -> None:
+    """Refuse a `TreePredictor` of histogram gradient boosting whose nodes do not form a tree, or which lacks bitsets that nodes name.
+
+    What its owner must have for it, `_check_hist_gradient_boosting` checks.
+    """
+    nodes, widths = [], []
+    for predictor in predictors:
+        each = predictor.array("nodes")
+        predictor.require(each.ndim == 1, "nodes", "it must have one dimension", each.shape)
+        _require_fields(predictor, each, "left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
+        bits = predictor.array("raw_left_cat_bitsets", "u4", (None, 8))
+        predictor.array("binned_left_cat_bitsets", "u4", bits.shape)
+        predictor.require(bits.flags.c_contiguous, "raw_left_cat_bitsets", "it must be in C order")
+        by_category = each["is_categorical"] != 0
+        if by_category.any():
+            inner = by_category & (each["is_leaf"] == 0)
+            predictor.within("nodes['bitset_idx']", each["bitset_idx"][inner], 0, bits.shape[0])
+        nodes.append(each)
+        # Its owner knows how many columns there are.
+        widths.append(1 << 31)
+    _check_nodes(predictors, nodes, widths, _predictor_links, entry="nodes")
+
+
+def _predictor_links(nodes: Any) -> tuple[Any, Any, Any, Any]:
+    return nodes["is_leaf"] == 0, nodes["left"], nodes["right"], nodes["feature_idx"]
+
+
+def _require_fields(subject: Subject, nodes: Any, *names: str) -> None:
+    found = nodes.dtype.names or ()
+    for name in names:
+        if name not in found or nodes.dtype[name].kind not in "iu":
+            subject.fail("nodes", f"each node must have an integer {name}", nodes.dtype)
+
+
+def _check_nodes(subjects: Sequence[Subject], nodes: list[Any], widths: list[int], links: Links, entry: str) -> None:
+    """Refuse nodes that do not form a tree, children after their parents, or that look at a column that is not there."""
+    np = subjects[0].np
+    sizes = np.array([len(each) for each in nodes])
+    for index in np.flatnonzero(sizes == 0)[:1]:
+        subjects[index].fail(entry, "a tree must have a node")
+    starts = np.cumsum(sizes) - sizes
+    seen = np.zeros(int(sizes.sum()), bool)
+    inner_counts = np.zeros(len(nodes), np.int64)
+    for block in _blocks(nodes):
+        parts = [links(nodes[index][low:high]) for index, low, high in block]
+        inner, left, right, feature = (np.concatenate(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
+        place = np.flatnonzero(inner)
+        spans = np.array([high - low for _, low, high in block])
+        owner = np.repeat(np.array([index for index, _, _ in block]), spans)[place]
+        # Where a node stands in its own tree.
+        local = place + np.repeat(np.array([low for _, low, _ in block]) - (np.cumsum(spans) - spans), spans)[place]
+        left, right, feature = (each[place].astype(np.int64, copy=False) for each in (left, right, feature))
+        count = sizes[owner]
+        wrong = (left <= local) | (left >= count) | (right <= local) | (right >= count)
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            subject = subjects[int(owner[first])]
+            found = (int(left[first]), int(right[first]))
+            subject.fail(f"{entry}[{int(local[first])}]", f"its children must be two later nodes of {int(count[first])}", found)
+        wrong = (feature < 0) | (feature >= np.array(widths)[owner])
+        if wrong.any():
+            first = int(np.flatnonzero(wrong)[0])
+            index = int(owner[first])
+            subjects[index].fail(f"{entry}[{int(local[first])}]", f"its feature must be one of {widths[index]}", int(feature[first]))
+        base = starts[owner]
+        seen[left + base] = True
+        seen[right + base] = True
+        inner_counts += np.bincount(owner, minlength=len(nodes))
+    for index in np.flatnonzero(2 * inner_counts + 1 != sizes)[:1]:
+        subjects[index].fail(entry, "each node but the first must be the child of one node", f"{inner_counts[index]} parents of {sizes[index]} nodes")
+    if np.count_nonzero(seen) != len(seen) - len(nodes):
+        # As many references as nodes, so a node without a parent means one with two.
+        missed = int(np.flatnonzero(~seen & ~np.isin(np.arange(len(seen)), starts))[0])
+        index = int(np.searchsorted(starts, missed, "right")) - 1
+        subjects[index].fail(f"{entry}[{missed - int(starts[index])}]", "each node but the first must be the child of one node")
+
+
+def _blocks(nodes: list[Any]) -> Iterable[list[tuple[int, int, int]]]:
+    """Yield (index, from, to) of slices of the trees, gathered to blocks."""
+    block: list[tuple[int, int, int]] = []
+    room = _BLOCK
+    for index, each in enumerate(nodes):
+        low = 0
+        while low < len(each):
+            high = min(len(each), low + room)
+            block.append((index, low, high))
+            room -= high - low
+            low = high
+            if not room:
+                yield block
+                block, room = [], _BLOCK
+    if block:
+        yield block
+
+
+def check_depth(tree: Subject, built: Any) -> None:
+    """Refuse a tree, now that it is built, if it is deeper than it says: `decision_path` writes as many indices for each row.
+
+    Its nodes were checked, so its own compiled method can be asked.
+    """
+    deepest = int(built.compute_node_depths().max()) - 1
+    tree.require(deepest <= built.max_depth, "max_depth", f"it must be at least the depth of the tree, {deepest}", built.max_depth)
+
+
+def _check_decision_tree(estimator: Subject) -> None:
+    """A decision tree: X is compared with `n_features_in_`, and its columns are read as `tree_` says."""
+    if not estimator.has("tree_"):
+        return
+    tree = estimator.part("tree_", "sklearn:Tree")
+    n_features, _, n_outputs = tree.made.args
+    estimator.integer("n_features_in_", n_features, n_features)
+    estimator.integer("n_outputs_", n_outputs, n_outputs)
+    if not estimator.has("classes_"):
+        return
+    counts = tree.view.array(tree.made.args[1])
+    if n_outputs == 1:
+        estimator.integer("n_classes_", counts[0], counts[0])
+        estimator.require(estimator.view.length(estimator.get("classes_")) == counts[0], "classes_", f"it must hold {counts[0]} classes")
+    else:
+        classes = estimator.items("classes_", n_outputs)
+        lengths = [estimator.view.length(each) for each in classes]
+        estimator.require(lengths == counts.tolist(), "classes_", f"it must hold {counts.tolist()[:8]} classes", lengths[:8])
+
+
+def _check_forest(forest: Subject) -> None:
+    """A forest: its trees share `n_features_in_`, outputs and classes with it."""
+    if not forest.has("estimators_"):
+        return
+    n_features = forest.integer("n_features_in_", 0, forest.view.plenty)
+    for number, each in enumerate(forest.items("estimators_")):
+        tree = forest.part(f"estimators_[{number}]", "sklearn:BaseDecisionTree", value=each).part("tree_", "sklearn:Tree")
+        forest.require(tree.made.args[0] == n_features, f"estimators_[{number}]", f"it must be fitted on {n_features} features", tree.made.args[0])
+        if forest.has("n_outputs_"):
+            forest.integer("n_outputs_", tree.made.args[2], tree.made.args[2])
+        if number == 0 and forest.has("classes_"):
+            counts = forest.view.array(tree.made.args[1]).tolist()
+            held = [forest.get("classes_")] if len(counts) == 1 else forest.items("classes_")
+            forest.require([forest.view.length(each) for each in held] == counts, "classes_", f"it must hold {counts[:8]} classes")
+
+
+def _check_gradient_boosting(model: Subject) -> None:
+    """Gradient boosting: compiled code takes what stands in `estimators_` for regression trees, and adds to as many columns as it has.
+
+    sklearn/ensemble/_gradient_boosting.pyx, predict_stages.
+    """
+    if not model.has("estimators_"):
+        return
+    shape = model.view.shape_of_objects(model.get("estimators_"))
+    if shape is None or len(shape) != 2 or not shape[1]:
+        model.fail("estimators_", "it must be an array of trees, a row for each stage", shape)
+    stages, columns = shape
+    model.integer("n_estimators_", 0, stages)
+    model.integer("n_trees_per_iteration_", columns, columns)
+    n_features = model.integer("n_features_in_", 0, model.view.plenty)
+    for number, each in enumerate(model.items("estimators_")):
+        entry = f"estimators_[{number // columns}, {number % columns}]"
+        tree = model.part(entry, "sklearn:DecisionTreeRegressor", value=each).part("tree_", "sklearn:Tree")
+        model.require(tree.made.args[0] == n_features and tree.made.args[2] == 1, entry, f"it must be a tree of {n_features} features and one output")
+        model.require(tree.array("values").shape[2] == 1, entry, "its leaves must hold one value")
+    loss = model.part("_loss", "sklearn:BaseLoss")
+    multiclass = loss.is_a("sklearn:HalfMultinomialLoss")
+    model.require(multiclass == (columns > 1) and not loss.has("is_multiclass"), "_loss", f"it must be a loss of {columns} columns", loss.name)
+    init = model.get("init_")
+    if init != "zero":
+        _check_first_guess(model, columns)
+
+
+# What predicts a row for each row of X, and as many columns as it has outputs or classes.
+_PLAIN: Final = (
+    *("sklearn:BaseDecisionTree", "sklearn:BaseForest", "sklearn:BaseGradientBoosting", "sklearn:BaseHistGradientBoosting"),
+    *("sklearn:LinearModel", "sklearn:LinearClassifierMixin", "sklearn:NeighborsBase", "sklearn:_BaseNB", "sklearn:BaseSVC", "sklearn:BaseLibSVM"),
+)
+
+
+def _check_first_guess(model: Subject, columns: int) -> None:
+    """The estimator whose prediction gradient boosting starts from: what it returns is written to, `columns` wide."""
+    init = model.part("init_", "sklearn:DummyClassifier", "sklearn:DummyRegressor", *_PLAIN)
+    if init.is_a("sklearn:DummyRegressor"):
+        init.integer("n_outputs_", 1, 1)
+        init.array("constant_", shape=(1, 1))
+    elif init.is_a("sklearn:DummyClassifier"):
+        classes = init.integer("n_classes_", columns if columns > 1 else 2, columns if columns > 1 else 2)
+        init.array("class_prior_", "f", (classes,))
+        init.require(init.view.number(init.get("n_outputs_")) == 1, "n_outputs_", "it must be 1", init.get("n_outputs_"))
+    elif init.has("classes_"):
+        held = init.view.length(init.get("classes_"))
+        init.require(held == (columns if columns > 1 else 2), "classes_", f"it must hold {max(columns, 2)} classes", held)
+        if init.has("coef_"):
+            rows = init.array("coef_", "f", (None, None)).shape[0]
+            init.require(rows == columns, "coef_", f"it must have {columns} rows", rows)
+    elif init.has("coef_"):
+        init.require(init.array("coef_", "f").size > 0, "coef_", "it must not be empty")
+
+
+def _check_hist_gradient_boosting(model: Subject) -> None:
+    """Histogram gradient boosting: every predictor reads columns, and the bitset of a column, as its nodes say."""
+    if not model.has("_predictors"):
+        return
+    model.require(not model.has("_in_fit") or model.get("_in_fit") is False, "_in_fit", "a fitted model must not say that it is being fitted")
+    mapper = model.part("_bin_mapper", "sklearn:_BinMapper")
+    categorical = mapper.array("is_categorical_", "u1", (None,))
+    n_features = categorical.shape[0]
+    model.integer("n_features_in_", n_features, n_features)
+    columns = model.integer("n_trees_per_iteration_", 1, 1 << 20)
+    predictors: list[Subject] = []
+    for number, row in enumerate(model.items("_predictors")):
+        held = model.items(f"_predictors[{number}]", columns, value=row)
+        predictors += [model.part(f"_predictors[{number}]", "sklearn:TreePredictor", value=each) for each in held]
+    baseline = model.array("_baseline_prediction", "f")
+    model.require(baseline.size in (1, columns), "_baseline_prediction", f"it must hold {columns} numbers", baseline.shape)
+    np = model.np
+    known = categorical != 0
+    for predictor in predictors:
+        nodes = predictor.array("nodes")
+        inner = nodes["is_leaf"] == 0
+        features = nodes["feature_idx"][inner]
+        if features.size and int(features.max()) >= n_features:
+            predictor.fail("nodes['feature_idx']", f"each must be one of {n_features} features", int(features.max()))
+        by_category = nodes["is_categorical"][inner] != 0
+        if by_category.any() and not known[features[by_category]].all():
+            predictor.fail("nodes['is_categorical']", "a node that splits by category must look at a feature that has categories")
+    if model.has("_preprocessor"):
+        _check_preprocessor(model, n_features, np)
+
+
+def _check_preprocessor(model: Subject, n_features: int, np: Any) -> None:
+    """What makes the columns that the trees read: an encoder and a function, which together pass each column once."""
+    columns = model.part("_preprocessor", "sklearn:ColumnTransformer")
+    columns.integer("n_features_in_", n_features, n_features)
+    if columns.has("_n_features"):
+        columns.integer("_n_features", n_features, n_features)
+    count = 0
+    for number, each in enumerate(columns.items("transformers_")):
+        entry = f"transformers_[{number}]"
+        _, transformer, chosen = columns.items(entry, 3, value=each)
+        if transformer == "drop":
+            continue
+        part = columns.part(entry, "sklearn:OrdinalEncoder", "sklearn:FunctionTransformer", value=transformer)
+        mask = columns.array(f"{entry}[2]", "b", (n_features,), value=chosen)
+        selected = int(np.count_nonzero(mask))
+        if part.is_a("sklearn:OrdinalEncoder"):
+            part.items("categories_", selected)
+        count += selected
+        if part.is_a("sklearn:FunctionTransformer"):
+            function = part.get("func")
+            checks_only = type(function) is Made and function.callee.name == "partial" and str(function.args[0]).endswith(":check_array")
+            columns.require(checks_only and not part.has("kw_args"), entry, "its function must pass the columns as they are")
+    columns.require(count == n_features, "transformers_", f"together they must pass {n_features} columns", count)
+
+
+def _check_bin_mapper(mapper: Subject) -> None:
+    """A `_BinMapper`: which features have categories, and where the bins of each begin."""
+    if not mapper.has("bin_thresholds_"):
+        return
+    categorical = mapper.array("is_categorical_", "u1", (None,))
+    mapper.require((categorical <= 1).all(), "is_categorical_", "each must be 0 or 1")
+    thresholds = mapper.items("bin_thresholds_", categorical.shape[0])
+    for number, each in enumerate(thresholds):
+        bins = mapper.array(f"bin_thresholds_[{number}]", "f8", (None,), value=each)
+        if categorical[number] and bins.size:
+            good = ((bins >= 0) & (bins <= 255) & (bins == mapper.np.floor(bins))).all()
+            mapper.require(good, f"bin_thresholds_[{number}]", "categories must be whole numbers from 0 to 255")
+    if mapper.has("n_bins_non_missing_"):
+        mapper.array("n_bins_non_missing_", "u", (categorical.shape[0],))
+
+
+CHECKS: Final[dict[str, Check]] = {
+    "sklearn:BaseDecisionTree": _check_decision_tree,
+    "sklearn:BaseForest": _check_forest,
+    "sklearn:BaseGradientBoosting": _check_gradient_boosting,
+    "sklearn:BaseHistGradientBoosting": _check_hist_gradient_boosting,
+    "sklearn:_BinMapper": _check_bin_mapper,
+}
+BATCHES: Final[dict[str, Callable[[Sequence[Subject]], None]]] = {
+    "sklearn:Tree": check_trees,
+    "sklearn:TreePredictor": check_predictors,
+}

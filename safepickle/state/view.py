@@ -1,0 +1,291 @@
+"""What checks look at: the values that an admitted program will build, before any of it is built.
+
+An array is a read-only numpy view of the bytes in the file; nothing is copied, and no method of the program's objects
+runs. numpy is taken from `sys.modules`: a file whose arrays matter names classes that have brought it along.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final, NoReturn
+
+from safepickle.checks import Dtype, raw_bytes
+from safepickle.errors import StateError
+from safepickle.machine import ABSENT, Dict, FrozenSet, Global, List, Made, Set, brief, paths
+from safepickle.policy import Admitted
+
+__all__ = ["MISSING", "Subject", "View"]
+
+MISSING: Final = ABSENT
+"""What a subject answers for an entry that its state does not have."""
+
+_SCALAR: Final = ("numpy._core.multiarray", "scalar")
+_NDARRAY: Final = ("numpy", "ndarray")
+
+
+class View:
+    """The objects of one admitted program, with the classes that its names were resolved to."""
+
+    def __init__(self, admitted: Admitted, objects: Mapping[tuple[str, str], Any]) -> None:
+        self.trace = admitted.trace
+        self.findings = admitted.findings
+        self.policy = admitted.policy
+        self.objects = objects
+        self.np: Any = sys.modules.get("numpy")
+        self._arrays: dict[int, Any] = {}
+        self._dtypes: dict[Any, Any] = {}
+        self._lineages: dict[int, tuple[str, ...]] = {}
+        self._subjects: dict[int, Subject] = {}
+        size = len(self.trace.program) + sum(memoryview(buffer).nbytes for buffer in self.trace.buffers)
+        self.plenty = max(1 << 24, size)
+        """More columns, names or outputs than this have nothing in the file to go with them."""
+
+    def array(self, value: Any) -> Any:
+        """Return an exact `numpy.ndarray` of plain or structured items as a view, or None for anything else."""
+        found = self.findings.array(value)
+        if found is None:
+            return None
+        known = self._arrays.get(id(value))
+        if known is None:
+            known = self._arrays[id(value)] = self._viewed(value, *found)
+        return known if known is not MISSING else None
+
+    def _viewed(self, made: Made, dtype: Dtype, shape: tuple[int, ...]) -> Any:
+        if made.state is ABSENT:
+            order = made.args[3]
+            raw = raw_bytes(made.args[0], self.trace)
+            if order == "K":
+                axes = made.args[4]
+                if sorted(axes) != list(range(len(shape))):
+                    return MISSING
+                # numpy/_core/numeric.py, _frombuffer.
+                return self._laid(raw, dtype, shape, "C").transpose(axes)
+        else:
+            if self.policy.canonical(made.args[0].key) != _NDARRAY:
+                return MISSING
+            order = "F" if made.state[3] else "C"
+            raw = made.state[4]
+        return self._laid(raw, dtype, shape, order)
+
+    def _laid(self, raw: Any, dtype: Dtype, shape: tuple[int, ...], order: str) -> Any:
+        if not len(raw):
+            # numpy makes no view of nothing.
+            return self.np.empty(shape, self.dtype(dtype), order)
+        return self.np.frombuffer(raw, self.dtype(dtype)).reshape(shape, order=order)
+
+    def dtype(self, described: Dtype) -> Any:
+        """Return the numpy dtype of a description that the policy has judged."""
+        found = self._dtypes.get(id(described))
+        if found is None:
+            if described.fields:
+                names, offsets, formats = zip(*described.fields, strict=True)
+                spec = {"names": names, "offsets": offsets, "formats": [self.dtype(each) for each in formats], "itemsize": described.itemsize}
+                found = self.np.dtype(spec)
+            elif described.spec:
+                found = self.np.dtype(described.spec)
+            else:
+                found = self.np.dtype((self.np.void, described.itemsize))
+            self._dtypes[id(described)] = found
+        return found
+
+    def number(self, value: Any) -> int | float | None:
+        """Return a Python or numpy number, or None for anything else; a bool is no number."""
+        if type(value) is int or type(value) is float:
+            return value
+        if type(value) is Made and self.policy.canonical(value.callee.key) == _SCALAR:
+            number = self.findings.number(value)
+            return None if type(number) is bool else number
+        return None
+
+    def items(self, value: Any) -> Sequence[Any] | None:
+        """Return what a list, tuple or array of objects holds, the array row by row, or None for anything else."""
+        if type(value) is List:
+            return value.items
+        if type(value) is tuple:
+            return value
+        return value.state[4].items if self.shape_of_objects(value) is not None else None
+
+    def shape_of_objects(self, value: Any) -> tuple[int, ...] | None:
+        """Return the shape of an exact array of Python objects in C order, or None for anything else."""
+        if type(value) is not Made or type(value.state) is not tuple or len(value.state) != 5 or type(value.state[4]) is not List:
+            return None
+        if type(value.args[0]) is not Global or self.policy.canonical(value.args[0].key) != _NDARRAY or (value.state[3] and len(value.state[1]) > 1):
+            return None
+        shape: tuple[int, ...] = value.state[1]
+        return shape
+
+    def length(self, value: Any) -> int | None:
+        """Return the length of a list, tuple, dict, set or array, or None for anything else."""
+        if type(value) is Dict:
+            return len(value.flat) // 2
+        if type(value) in (List, Set, FrozenSet):
+            return len(value.items)
+        if type(value) is tuple:
+            return len(value)
+        array = self.array(value)
+        shape = self.shape_of_objects(value) if array is None else array.shape
+        return shape[0] if shape else None
+
+    def lineage(self, made: Made) -> tuple[str, ...]:
+        """Return the class of an object and its bases, each as `library:QualifiedName`."""
+        by_argument = made.how == "call" and made.args and type(made.args[0]) is Global
+        name = made.args[0] if by_argument else made.callee
+        known = self._lineages.get(id(name))
+        if known is None:
+            cls = self.objects.get(name.key)
+            bases = cls.__mro__ if isinstance(cls, type) else ()
+            known = tuple(f"{base.__module__.partition('.')[0]}:{base.__qualname__}" for base in bases)
+            # Cython registers some modules without their package.
+            module, qualified = self.policy.canonical(name.key)
+            known = self._lineages[id(name)] = tuple(dict.fromkeys((f"{module.partition('.')[0]}:{qualified}", *known)))
+        return known
+
+    def is_a(self, value: Any, *names: str) -> bool:
+        """Tell whether a value is an object of one of the classes, or of one derived from them."""
+        return type(value) is Made and any(name in self.lineage(value) for name in names)
+
+    def subject(self, made: Made) -> Subject:
+        """Return an object of the program as checks see it."""
+        found = self._subjects.get(id(made))
+        if found is None:
+            found = self._subjects[id(made)] = Subject(self, made)
+        return found
+
+
+class Subject:
+    """One object that the program makes, with the entries of its state. Every refusal is a `StateError` that says where and why."""
+
+    __slots__ = ("entries", "made", "np", "view")
+
+    def __init__(self, view: View, made: Made) -> None:
+        self.view = view
+        self.made = made
+        self.np = view.np
+        parts = made.state if type(made.state) is tuple and len(made.state) == 2 and type(made.state[1]) is Dict else (made.state,)
+        self.entries: dict[str, Any] = {}
+        for part in parts:
+            if type(part) is Dict:
+                self.entries.update(part.entries())
+
+    @property
+    def name(self) -> str:
+        """The name of its class."""
+        return self.view.lineage(self.made)[0].partition(":")[2]
+
+    def is_a(self, *names: str) -> bool:
+        """Tell whether it is of one of the classes, or of one derived from them."""
+        return self.view.is_a(self.made, *names)
+
+    def get(self, entry: str) -> Any:
+        """Return an entry of the state, or `MISSING`."""
+        return self.entries.get(entry, MISSING)
+
+    def has(self, entry: str) -> bool:
+        """Tell whether the state has an entry other than None."""
+        return self.entries.get(entry) is not None
+
+    def fail(self, entry: str, invariant: str, found: Any = MISSING) -> NoReturn:
+        """Refuse the object: `entry` does not hold what compiled code takes for granted."""
+        where = paths(self.view.trace, [self.made]).get(id(self.made), "(no part of the result)")
+        shown = "; there is none" if found is MISSING and self.get(entry) is MISSING and entry.isidentifier() else ""
+        shown = shown if found is MISSING else f"; found {_shown(found)}"
+        raise StateError(
+            f"{where}{'.' if entry[:1].isidentifier() else ''}{entry}: {self.name}: {invariant}{shown}; compiled code does not check this "
+            "and could read or write foreign memory, or never end: make the model anew"
+        )
+
+    def require(self, condition: Any, entry: str, invariant: str, found: Any = MISSING) -> None:
+        """Refuse the object unless the condition holds."""
+        if not condition:
+            self.fail(entry, invariant, found)
+
+    def array(self, entry: str, kinds: str = "", shape: tuple[int | None, ...] | None = None, value: Any = MISSING) -> Any:
+        """Return an entry as a view, an exact array of the stated kinds and shape.
+
+        `kinds` are letters of `numpy.dtype.kind` ("f", "iu"), or one dtype ("f8", "i8"), always in native byte order; an
+        item of `shape` that is None may be of any length. `value` is the array where it is not the entry itself.
+        """
+        given = self.get(entry) if value is MISSING else value
+        array = self.view.array(given)
+        if array is None:
+            self.fail(entry, "it must be an array of numbers", given)
+        if kinds and not (array.dtype == kinds if kinds[-1:].isdigit() else array.dtype.kind in kinds and array.dtype.isnative):
+            self.fail(entry, f"its dtype must be {kinds if kinds[-1:].isdigit() else 'native, of kind ' + ' or '.join(kinds)}", array.dtype)
+        if shape is not None and not _fits(array.shape, shape):
+            wanted = ", ".join("any" if each is None else str(each) for each in shape)
+            self.fail(entry, f"its shape must be ({wanted}{',' if len(shape) == 1 else ''})", array.shape)
+        return array
+
+    def integer(self, entry: str, low: int, high: int, value: Any = MISSING) -> int:
+        """Return an entry as an integer from `low` to `high`."""
+        given = self.get(entry) if value is MISSING else value
+        number = self.view.number(given)
+        if type(number) is not int or not low <= number <= high:
+            self.fail(entry, f"it must be {low}" if low == high else f"it must be an integer from {low} to {high}", given)
+        return number
+
+    def real(self, entry: str, low: float, high: float, value: Any = MISSING) -> float:
+        """Return an entry as a number from `low` to `high`; NaN is none."""
+        given = self.get(entry) if value is MISSING else value
+        number = self.view.number(given)
+        if number is None or not low <= number <= high:
+            self.fail(entry, f"it must be a number from {low} to {high}", given)
+        return number
+
+    def items(self, entry: str, length: int | None = None, value: Any = MISSING) -> Sequence[Any]:
+        """Return what a list, tuple or array of objects holds."""
+        given = self.get(entry) if value is MISSING else value
+        found = self.view.items(given)
+        if found is None:
+            self.fail(entry, "it must be a list, a tuple or an array of objects", given)
+        if length is not None and len(found) != length:
+            self.fail(entry, f"it must hold {length} items", f"{len(found)} items")
+        return found
+
+    def part(self, entry: str, *names: str, value: Any = MISSING) -> Subject:
+        """Return an entry that is an object of one of the classes, or of one derived from them."""
+        given = self.get(entry) if value is MISSING else value
+        if not self.view.is_a(given, *names):
+            self.fail(entry, f"it must be {' or '.join(each.partition(':')[2] for each in names)}", given)
+        return self.view.subject(given)
+
+    def within(self, entry: str, array: Any, low: int, high: int) -> None:
+        """Refuse an array of integers unless each is at least `low` and below `high`."""
+        if array.size:
+            least, most = array.min(), array.max()
+            if least < low or most >= high:
+                self.fail(entry, f"each number must be from {low} to {high - 1}", least if least < low else most)
+
+    def finite(self, entry: str, array: Any) -> None:
+        """Refuse an array of floats unless each is a finite number."""
+        if not self.np.isfinite(array).all():
+            self.fail(entry, "each number must be finite")
+
+    def permutation(self, entry: str, array: Any, size: int) -> None:
+        """Refuse an array unless it holds each number from 0 to `size` - 1 once."""
+        self.require(array.shape == (size,), entry, f"it must hold {size} numbers", array.shape)
+        self.within(entry, array, 0, size)
+        seen = self.np.zeros(size, bool)
+        seen[array] = True
+        self.require(seen.all(), entry, f"it must hold each number from 0 to {size - 1} once")
+
+
+Check = Callable[[Subject], None]
+
+
+def _fits(found: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    return len(found) == len(wanted) and all(size is None or size == length for length, size in zip(found, wanted, strict=True))
+
+
+def _shown(value: Any) -> str:
+    """Return a short text of what was found: an atom as it is, anything else by its form."""
+    if type(value) is Made:
+        return f"an object made by {value.callee}"
+    if type(value) is Global:
+        return f"the name {value}"
+    if type(value) in (List, Dict, Set, FrozenSet):
+        return f"a {type(value).__name__.lower()}"
+    if value is None or type(value) in (int, float, bool, bytes):
+        return brief(value)
+    return str(value)[:80] if type(value) is not tuple else str(value[:8])[:80]
