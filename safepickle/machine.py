@@ -76,6 +76,10 @@ class Limits:
     """Characters of a module or qualified name."""
     integer_bytes: int = 65_536
     """Bytes of one integer."""
+    rehearsal_seconds: int = 120
+    """How long building the object in a child process may take, where that is asked for, the start of Python included."""
+    rehearsal_bytes: int = 1 << 32
+    """Address space of that process, beyond four times the size of the file."""
 
     def __post_init__(self) -> None:
         for each in fields(self):

@@ -14,14 +14,15 @@ import copyreg
 import functools
 import importlib
 import io
+import os
 import pickle
 import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NoReturn
 
-from . import container, state
+from . import container, rehearsing, state
 from .container import File, Info
 from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
 from .keys import AnyKey, as_keyring
@@ -97,13 +98,15 @@ def load(
     mmap: bool = False,
     limits: Limits | None = None,
     on_version_mismatch: OnMismatch = "warn",
+    rehearse: bool = False,
 ) -> Any:
     """Authenticate the file, judge its program, and only then rebuild and return the object.
 
     `file` is a path or a binary file object, read to its end. With `context` and `min_serial` the caller states what
     it expects. `threshold` asks for signatures by that many different keys of the keyring. With `mmap=True` arrays are
     read-only views of the file, which nobody may write to while they live. If library versions differ from those of the
-    file, `on_version_mismatch` says whether to raise `VersionMismatchError`, warn, or go on.
+    file, `on_version_mismatch` says whether to raise `VersionMismatchError`, warn, or go on. With `rehearse=True` the object
+    is first built in a child process, and the file is refused if that dies: for boosters, whose native readers no check sees into.
 
     Raises a `SafePickleError`, its class naming the stage: `UnsignedError`, `FormatError`, `AuthenticationError`,
     `ProgramError`, `PolicyError`, `StateError`, `KeyringError`, `VersionMismatchError`; `OSError` if the file cannot be read.
@@ -123,6 +126,8 @@ def load(
     admitted = admit(trace(opened.program, buffers=opened.buffers, limits=limits), chosen)
     checked = _checked(admitted)
     _compare_versions(opened.info, on_version_mismatch)
+    if rehearse:
+        rehearsing.rehearse(opened.program, opened.buffers, {use.name: use.found_at for use in admitted.uses}, limits)
     return _build(checked, opened.buffers, opened.info)
 
 
@@ -137,6 +142,7 @@ def loads(
     threshold: int = 1,
     limits: Limits | None = None,
     on_version_mismatch: OnMismatch = "warn",
+    rehearse: bool = False,
 ) -> Any:
     """Return what `load` would return for a file with these bytes."""
     if not isinstance(data, (bytes, bytearray, memoryview)):
@@ -151,6 +157,7 @@ def loads(
         threshold=threshold,
         limits=limits,
         on_version_mismatch=on_version_mismatch,
+        rehearse=rehearse,
     )
 
 
@@ -395,6 +402,30 @@ def _build(checked: state.Checked, buffers: Iterable[memoryview], info: Info) ->
             f"an admitted program failed while the object was built ({type(error).__name__}: {ascii(str(error))[1:301]}); "
             f"it was written with {_described(info)}: the libraries here may be too far from those"
         ) from error
+
+
+def rehearsed() -> NoReturn:
+    """In a child process: build what the parent has judged and sends, and tell by the exit status how that went. See `rehearsing`."""
+    try:
+        program, buffers, names = rehearsing.receive(sys.stdin.buffer)
+        objects = {name: _first_found(found_at) for name, found_at in names.items()}
+        _Unpickler(program, buffers, objects).load()
+    except MemoryError:
+        os._exit(rehearsing.MEMORY)
+    except Exception:  # noqa: BLE001 - what a library refuses here it refuses in the parent, which says so
+        os._exit(rehearsing.REFUSED)
+    # No destructor and no handler of a library runs: the object was built, and that was the question.
+    os._exit(0)
+
+
+def _first_found(found_at: Iterable[Name]) -> Any:
+    problem: Exception | None = None
+    for module, qualified in found_at:
+        try:
+            return imported(module, qualified)
+        except (ImportError, AttributeError) as error:
+            problem = error
+    raise problem or ImportError
 
 
 # --- versions --------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 """Classes and functions of a user, as the tests allow or refuse them."""
 
 import enum
+import os
+import signal
 from collections import namedtuple
 from dataclasses import dataclass
 
@@ -79,3 +81,27 @@ class Hashed:
 
 def double(values):
     return values * 2
+
+
+class Native:
+    """Stands for an object whose state setter hands a blob to a native reader. `deed` says what that does."""
+
+    def __init__(self, deed="nothing"):
+        self.deed = deed
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+        match self.deed:
+            case "die":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "abort":
+                os.abort()
+            case "hang":
+                while True:
+                    pass
+            case "leave":
+                os._exit(3)
+            case "grow":
+                bytearray(1 << 40)
+            case "refuse":
+                raise ValueError("a library says no")

@@ -130,3 +130,40 @@ def test_every_name_of_a_pack_that_exists_here_is_what_its_rule_takes_it_for(nam
             assert isinstance(found, type), each
             assert (found.__module__, found.__qualname__) == (module, qualified)
     assert not missing
+
+
+def native(name):
+    """Return a fitted booster and the key of its state under which the native blob stands."""
+    module = library(name)
+    cls = module.LGBMRegressor if name == "lightgbm" else module.XGBRegressor
+    return cls(**QUIET[name], n_estimators=3).fit(X, Y)
+
+
+def nested(blob):
+    return bytearray(b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner" + b"[" * 300_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "edit"),
+    [
+        ("lightgbm", "_handle", lambda text: text.replace("tree_sizes=", "tree_sizes=1")),
+        ("xgboost", "handle", nested),
+    ],
+)
+def test_a_blob_that_ends_the_process_ends_a_child(name, entry, edit, monkeypatch):
+    """No check looks into native blobs; `rehearse=True` lets their readers do so in another process."""
+    from assembler import seal
+
+    from safepickle import SafePickleError, StateError
+    from safepickle.pickling import pickled
+
+    model = native(name)
+    policy = Policy.default().with_packs(name)
+    assert loads(dumps(model, key=KEY, policy=policy), key=KEY, policy=policy, rehearse=True).predict(X).shape == (200,)
+    booster = type(model._Booster)
+    state = booster.__getstate__(model._Booster)
+    monkeypatch.setattr(booster, "__getstate__", lambda self: {**state, entry: edit(state[entry])})
+    signed = seal(*pickled(model), key=KEY)
+    with pytest.raises(StateError, match=r"SIG|exit status") as caught:
+        loads(signed, key=KEY, policy=policy, rehearse=True)
+    assert isinstance(caught.value, SafePickleError)

@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import InitVar, dataclass, field
 from typing import Any, Final
 
+from safepickle.machine import Global
 from safepickle.policy import Admitted
 
 from . import clusters, estimators, features, frames, generators, neighbors, sparse, splines, trees, vectors
@@ -62,7 +63,7 @@ def check(admitted: Admitted, objects: Mapping[tuple[str, str], Any]) -> Checked
     gathered: dict[str, list[Subject]] = {name: [] for name in _BATCHES}
     for made in admitted.trace.made:
         # One name is one object within a trace.
-        key = (id(made.callee), id(made.args[0]) if made.how == "call" and made.args else 0)
+        key = (id(made.callee), id(made.args[0]) if made.args and type(made.args[0]) is Global else 0)
         checks = chosen.get(key)
         if checks is None:
             checks = chosen[key] = _checks_of(view.lineage(made), gathered)

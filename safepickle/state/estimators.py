@@ -16,16 +16,18 @@ __all__ = ["CHECKS"]
 _MAX_JOBS: Final = 1024
 
 # Each becomes the size of an array, the number of columns of a result, or of steps.
-_SIZES: Final = (
-    *("n_features_in_", "n_features_", "_n_features", "_n_features_out", "n_outputs_", "n_components", "n_components_", "n_samples_fit_"),
-    *("n_classes_", "n_clusters", "n_clusters_", "n_estimators", "n_estimators_", "n_layers_", "n_bins", "n_knots"),
+_SIZES: Final = frozenset(
+    (
+        *("n_features_in_", "n_features_", "_n_features", "_n_features_out", "n_outputs_", "n_components", "n_components_", "n_samples_fit_"),
+        *("n_classes_", "n_clusters", "n_clusters_", "n_estimators", "n_estimators_", "n_layers_", "n_bins", "n_knots"),
+    )
 )
 
 
 def _check_estimator(estimator: Subject) -> None:
     """Refuse sizes that nothing in the file goes with."""
     view = estimator.view
-    for entry in _SIZES:
+    for entry in _SIZES & estimator.entries.keys():
         if type(view.number(estimator.get(entry))) is int:
             estimator.integer(entry, -1, view.plenty)
     for entry in ("n_jobs", "_n_threads"):

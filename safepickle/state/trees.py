@@ -21,7 +21,7 @@ __all__ = ["BATCHES", "CHECKS", "check_depth"]
 _BLOCK: Final = 1 << 16
 
 Links = Callable[[Any], tuple[Any, Any, Any, Any]]
-"""From an array of nodes to: which are inner, left and right child, feature."""
+"""From an array of nodes to: which are inner, and of all nodes left child, right child and feature."""
 
 
 def check_trees(trees: Sequence[Subject]) -> None:
@@ -95,30 +95,25 @@ def _check_nodes(subjects: Sequence[Subject], nodes: list[Any], widths: list[int
     seen = np.zeros(int(sizes.sum()), bool)
     inner_counts = np.zeros(len(nodes), np.int64)
     for block in _blocks(nodes):
-        parts = [links(nodes[index][low:high]) for index, low, high in block]
-        inner, left, right, feature = (np.concatenate(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
-        place = np.flatnonzero(inner)
-        spans = np.array([high - low for _, low, high in block])
-        owner = np.repeat(np.array([index for index, _, _ in block]), spans)[place]
-        # Where a node stands in its own tree.
-        local = place + np.repeat(np.array([low for _, low, _ in block]) - (np.cumsum(spans) - spans), spans)[place]
-        left, right, feature = (each[place].astype(np.int64, copy=False) for each in (left, right, feature))
-        count = sizes[owner]
-        wrong = (left <= local) | (left >= count) | (right <= local) | (right >= count)
-        if wrong.any():
+        parts = [_inner(np, links(nodes[index][low:high]), low) for index, low, high in block]
+        local, left, right, feature = (np.concatenate(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
+        owners = np.array([index for index, _, _ in block])
+        counts = [len(each[0]) for each in parts]
+        count, base, width = (np.repeat(each[owners], counts) for each in (sizes, starts, np.array(widths)))
+        if (np.minimum(left, right) <= local).any() or (np.maximum(left, right) >= count).any():
+            wrong = (left <= local) | (left >= count) | (right <= local) | (right >= count)
             first = int(np.flatnonzero(wrong)[0])
-            subject = subjects[int(owner[first])]
+            subject = subjects[int(np.repeat(owners, counts)[first])]
             found = (int(left[first]), int(right[first]))
             subject.fail(f"{entry}[{int(local[first])}]", f"its children must be two later nodes of {int(count[first])}", found)
-        wrong = (feature < 0) | (feature >= np.array(widths)[owner])
+        wrong = (feature < 0) | (feature >= width)
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
-            index = int(owner[first])
-            subjects[index].fail(f"{entry}[{int(local[first])}]", f"its feature must be one of {widths[index]}", int(feature[first]))
-        base = starts[owner]
+            subject = subjects[int(np.repeat(owners, counts)[first])]
+            subject.fail(f"{entry}[{int(local[first])}]", f"its feature must be one of {int(width[first])}", int(feature[first]))
         seen[left + base] = True
         seen[right + base] = True
-        inner_counts += np.bincount(owner, minlength=len(nodes))
+        np.add.at(inner_counts, owners, counts)
     for index in np.flatnonzero(2 * inner_counts + 1 != sizes)[:1]:
         subjects[index].fail(entry, "each node but the first must be the child of one node", f"{inner_counts[index]} parents of {sizes[index]} nodes")
     if np.count_nonzero(seen) != len(seen) - len(nodes):
@@ -126,6 +121,14 @@ def _check_nodes(subjects: Sequence[Subject], nodes: list[Any], widths: list[int
         missed = int(np.flatnonzero(~seen & ~np.isin(np.arange(len(seen)), starts))[0])
         index = int(np.searchsorted(starts, missed, "right")) - 1
         subjects[index].fail(f"{entry}[{missed - int(starts[index])}]", "each node but the first must be the child of one node")
+
+
+def _inner(np: Any, links: tuple[Any, Any, Any, Any], low: int) -> tuple[Any, Any, Any, Any]:
+    """Return of the inner nodes: where they stand in their tree, children and feature."""
+    inner, *numbers = links
+    place = np.flatnonzero(inner)
+    left, right, feature = (each[place].astype(np.int64, copy=False) for each in numbers)
+    return place + low if low else place, left, right, feature
 
 
 def _blocks(nodes: list[Any]) -> Iterable[list[tuple[int, int, int]]]:
