@@ -45,6 +45,7 @@ __all__ = [
     "Opcode",
     "Set",
     "Trace",
+    "inside",
     "paths",
     "trace",
 ]
@@ -1008,7 +1009,7 @@ class _Machine:
         work: list[tuple[Any, bool]] = [(root, False)]
         while work:
             value, done = work.pop()
-            inner = _inside(value)
+            inner = inside(value)
             if done:
                 depth = 1 + max((depths.get(id(item), 0) for item in inner), default=0)
                 depths[id(value)] = depth
@@ -1048,7 +1049,7 @@ _LEVEL: Final = 1 << 40
 _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
 
 
-def _inside(value: Any) -> list[Any]:
+def inside(value: Any) -> list[Any]:
     """Return the containers directly inside an abstract value."""
     kind = type(value)
     if kind is tuple:

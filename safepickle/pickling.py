@@ -391,11 +391,14 @@ class _Unpickler(pickle.Unpickler):
 
 def _build(checked: state.Checked, buffers: Iterable[memoryview], info: Info) -> Any:
     watch = state.Watch(checked)
+    built = None
     try:
         built = _Unpickler(checked.admitted.trace.program, buffers, watch.objects).load()
         watch.finish()
         return built
     except SafePickleError:
+        # A traceback keeps the variables of its frames alive.
+        del built
         raise
     except Exception as error:
         raise ProgramError(

@@ -102,6 +102,10 @@ class Watch:
         return record
 
     def finish(self) -> None:
-        """Refuse what was built if it is not what was checked. Raises `StateError`."""
-        for tree, built in zip(self._checked.trees, self._built, strict=True):
-            trees.check_depth(tree, built)
+        """Refuse what was built if it is not what was checked. Raises `StateError`, from which nothing built can be reached."""
+        try:
+            depths = [trees.depth_of(built) for built in self._built]
+        finally:
+            self._built.clear()
+        for tree, depth in zip(self._checked.trees, depths, strict=True):
+            trees.check_depth(tree, depth)

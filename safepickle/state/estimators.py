@@ -6,7 +6,9 @@ threads are started, as many as the numbers say.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
+
+from safepickle.machine import Made, inside
 
 from .view import Check, Subject
 
@@ -15,6 +17,7 @@ __all__ = ["CHECKS"]
 # No machine that serves a model has as many processors.
 _MAX_JOBS: Final = 1024
 
+_GETATTR: Final = ("builtins", "getattr")
 # Each becomes the size of an array, the number of columns of a result, or of steps.
 _SIZES: Final = frozenset(
     (
@@ -30,14 +33,35 @@ def _check_estimator(estimator: Subject) -> None:
     for entry in _SIZES & estimator.entries.keys():
         if type(view.number(estimator.get(entry))) is int:
             estimator.integer(entry, -1, view.plenty)
-    for entry in ("n_jobs", "_n_threads"):
-        if view.number(estimator.get(entry)) is not None:
-            estimator.integer(entry, -_MAX_JOBS, _MAX_JOBS)
+    if view.number(estimator.get("n_jobs")) is not None:
+        estimator.integer("n_jobs", -_MAX_JOBS, _MAX_JOBS)
+    if estimator.has("_n_threads"):
+        estimator.integer("_n_threads", 1, _MAX_JOBS)
     if estimator.has("feature_names_in_"):
         names = view.length(estimator.get("feature_names_in_"))
         estimator.require(names is not None, "feature_names_in_", "it must be an array of names")
         if estimator.has("n_features_in_"):
             estimator.integer("n_features_in_", names or 0, names or 0)
+    if estimator.made.early:
+        _check_no_circle(estimator)
+
+
+def _check_no_circle(estimator: Subject) -> None:
+    """Refuse an estimator that holds itself: what it asks its parts, they would ask it, without end or as often as there are ways.
+
+    Only what the program fetches again before its state is complete can stand within itself.
+    """
+    work: list[Any] = [estimator.made.state]
+    seen = set()
+    while work:
+        value = work.pop()
+        if value is estimator.made:
+            estimator.fail("", "an estimator must not hold itself")
+        # A bound method of the estimator, as histogram boosting keeps one, is no part of it.
+        if id(value) in seen or (type(value) is Made and value.callee.key == _GETATTR):
+            continue
+        seen.add(id(value))
+        work.extend(inside(value))
 
 
 CHECKS: Final[dict[str, Check]] = {"sklearn:BaseEstimator": _check_estimator}

@@ -15,7 +15,7 @@ from safepickle.machine import Made
 
 from .view import Check, Subject
 
-__all__ = ["BATCHES", "CHECKS", "check_depth"]
+__all__ = ["BATCHES", "CHECKS", "check_depth", "depth_of"]
 
 # Nodes looked at together: enough that calls of numpy cost little, few enough that what they make stays in the cache.
 _BLOCK: Final = 1 << 16
@@ -149,13 +149,15 @@ def _blocks(nodes: list[Any]) -> Iterable[list[tuple[int, int, int]]]:
         yield block
 
 
-def check_depth(tree: Subject, built: Any) -> None:
-    """Refuse a tree, now that it is built, if it is deeper than it says: `decision_path` writes as many indices for each row.
+def depth_of(built: Any) -> int:
+    """Return the depth of a `Tree` whose nodes were checked: its own compiled method counts it."""
+    return int(built.compute_node_depths().max()) - 1
 
-    Its nodes were checked, so its own compiled method can be asked.
-    """
-    deepest = int(built.compute_node_depths().max()) - 1
-    tree.require(deepest <= built.max_depth, "max_depth", f"it must be at least the depth of the tree, {deepest}", built.max_depth)
+
+def check_depth(tree: Subject, depth: int) -> None:
+    """Refuse a tree if it is deeper than it says: `decision_path` writes as many indices for each row."""
+    said = tree.get("max_depth")
+    tree.require(depth <= said, "max_depth", f"it must be at least the depth of the tree, {depth}", said)
 
 
 def _check_decision_tree(estimator: Subject) -> None:

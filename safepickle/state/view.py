@@ -98,6 +98,12 @@ class View:
             return None if type(number) is bool else number
         return None
 
+    def truth(self, value: Any) -> bool | None:
+        """Return a bool of Python or numpy, or None for anything else."""
+        if type(value) is Made and self.policy.canonical(value.callee.key) == _SCALAR:
+            value = self.findings.number(value)
+        return value if type(value) is bool else None
+
     def items(self, value: Any) -> Sequence[Any] | None:
         """Return what a list, tuple or array of objects holds, the array row by row, or None for anything else."""
         if type(value) is List:
@@ -232,6 +238,13 @@ class Subject:
         if number is None or not low <= number <= high:
             self.fail(entry, f"it must be a number from {low} to {high}", given)
         return number
+
+    def truth(self, entry: str) -> bool:
+        """Return an entry as a bool."""
+        found = self.view.truth(self.get(entry))
+        if found is None:
+            self.fail(entry, "it must be True or False", self.get(entry))
+        return found
 
     def items(self, entry: str, length: int | None = None, value: Any = MISSING) -> Sequence[Any]:
         """Return what a list, tuple or array of objects holds."""
