@@ -349,7 +349,7 @@ def test_an_estimator_that_holds_itself_is_refused():
     """Each call would go round for ever, or double at every level."""
     model = ensemble.VotingRegressor([("a", LinearRegression()), ("b", LinearRegression())]).fit(X, Y)
     model.estimators_.append(model)
-    refused(model, "$: VotingRegressor: an estimator must not hold itself")
+    refused(model, "$: VotingRegressor: an estimator must not be a part of itself")
     inner = StandardScaler().fit(X)
     inner.other = make_pipeline(inner)
     refused(inner, "$: StandardScaler:")

@@ -17,7 +17,6 @@ __all__ = ["CHECKS"]
 # No machine that serves a model has as many processors.
 _MAX_JOBS: Final = 1024
 
-_GETATTR: Final = ("builtins", "getattr")
 # Each becomes the size of an array, the number of columns of a result, or of steps.
 _SIZES: Final = frozenset(
     (
@@ -47,21 +46,21 @@ def _check_estimator(estimator: Subject) -> None:
 
 
 def _check_no_circle(estimator: Subject) -> None:
-    """Refuse an estimator that holds itself: what it asks its parts, they would ask it, without end or as often as there are ways.
+    """Refuse an estimator that is a part of itself: what it asks its parts, they would ask it, without end or as often as there are ways.
 
-    Only what the program fetches again before its state is complete can stand within itself.
+    Only what the program fetches again before its state is complete can stand within itself. Scorers, metadata requests
+    and bound methods honestly refer back to their owner, and are asked only at `fit`.
     """
     work: list[Any] = [estimator.made.state]
     seen = set()
     while work:
         value = work.pop()
         if value is estimator.made:
-            estimator.fail("", "an estimator must not hold itself")
-        # A bound method of the estimator, as histogram boosting keeps one, is no part of it.
-        if id(value) in seen or (type(value) is Made and value.callee.key == _GETATTR):
-            continue
-        seen.add(id(value))
-        work.extend(inside(value))
+            estimator.fail("", "an estimator must not be a part of itself")
+        part = type(value) is not Made or estimator.view.is_a(value, "sklearn:BaseEstimator", "numpy:ndarray", "sklearn:Bunch")
+        if part and id(value) not in seen:
+            seen.add(id(value))
+            work.extend(inside(value))
 
 
 CHECKS: Final[dict[str, Check]] = {"sklearn:BaseEstimator": _check_estimator}
