@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from safepickle.machine import Made, inside
 
-from .view import Check, Subject
+from .view import Check, Subject, View
 
 __all__ = ["CHECKS"]
 
 # No machine that serves a model has as many processors.
 _MAX_JOBS: Final = 1024
+_MAX_STARTS: Final = 10_000
 
 # Each becomes the size of an array, the number of columns of a result, or of steps.
 _SIZES: Final = frozenset(
@@ -32,6 +33,9 @@ def _check_estimator(estimator: Subject) -> None:
     for entry in _SIZES & estimator.entries.keys():
         if type(view.number(estimator.get(entry))) is int:
             estimator.integer(entry, -1, view.plenty)
+    if type(view.number(estimator.get("n_init"))) is int:
+        # `partial_fit` of Birch fits what it holds.
+        estimator.integer("n_init", 0, _MAX_STARTS)
     if view.number(estimator.get("n_jobs")) is not None:
         estimator.integer("n_jobs", -_MAX_JOBS, _MAX_JOBS)
     if estimator.has("_n_threads"):
@@ -63,4 +67,30 @@ def _check_no_circle(estimator: Subject) -> None:
             work.extend(inside(value))
 
 
-CHECKS: Final[dict[str, Check]] = {"sklearn:BaseEstimator": _check_estimator}
+def _check_votes(model: Subject) -> None:
+    """A vote by label: votes are counted in an array as long as the largest label, and labels are numbers of classes."""
+    if not model.has("estimators_") or not model.has("classes_") or model.get("voting") == "soft":
+        return
+    count = model.view.length(model.get("classes_")) or 0
+    for each in model.items("estimators_"):
+        voter = _last(model.view, each)
+        if voter is not None and voter.has("classes_"):
+            voter.within("classes_", voter.array("classes_", "iu", (None,)), 0, count)
+
+
+def _last(view: View, value: Any) -> Subject | None:
+    """Return what predicts for an estimator that hands on: the last step of a pipeline, the best of a search."""
+    for _ in range(100):
+        if not view.is_a(value, "sklearn:BaseEstimator"):
+            return None
+        subject = view.subject(value)
+        if subject.is_a("sklearn:Pipeline") and view.length(subject.get("steps")):
+            value = subject.items("steps", 2, value=subject.items("steps")[-1])[1]
+        elif subject.has("best_estimator_"):
+            value = subject.get("best_estimator_")
+        else:
+            return subject
+    return None
+
+
+CHECKS: Final[dict[str, Check]] = {"sklearn:BaseEstimator": _check_estimator, "sklearn:VotingClassifier": _check_votes}
