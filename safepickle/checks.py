@@ -539,55 +539,6 @@ def _regex_flag(made: Made, findings: Findings) -> str | None:
     return None if 0 <= made.args[0] < 1 << 10 else "these are no flags of a regular expression"
 
 
-# scipy/spatial/ckdtree/src/ckdtree_decl.h, struct ckdtreenode: split_dim, children, split, start_idx, end_idx, two
-# pointers, and the indices of the children, from which __setstate__ sets the pointers anew.
-_CKDTREE_NODE: Final = struct.Struct("<qqdqqQQqq")
-
-
-def _ckdtree(made: Made, findings: Findings) -> str | None:
-    """A cKDTree: its state setter follows, and writes through, child indices of raw node structures."""
-    if type(made.state) is not tuple:
-        return None
-    nodes, data, n, m, leafsize, maxes, mins, indices = made.state[:8]
-    raw = _array_bytes(nodes, findings)
-    if not raw or len(raw) % _CKDTREE_NODE.size:
-        return "its nodes are not whole node structures"
-    shapes = [findings.array(each) for each in (data, maxes, mins, indices)]
-    if any(each is None for each in shapes):
-        return "its points or indices are not arrays of numbers"
-    boxes = [None if each is None else findings.array(each) for each in made.state[8:10]]
-    if [each is None for each in made.state[8:10]] != [each is None for each in boxes]:
-        return "its box is not an array of numbers"
-    if any(box is not None and (box[0].code != "f8" or box[1] != size) for box, size in zip(boxes, ((m,), (2 * m,)), strict=False)):
-        return "its box does not have the size that m says"
-    points, upper, lower, order = (each for each in shapes if each is not None)
-    if any(each[0].code != "f8" or each[0].big_endian for each in (points, upper, lower)) or order[0].big_endian:
-        return "its points are not native doubles, or its indices not native integers"
-    if points[1] != (n, m) or upper[1] != (m,) or lower[1] != (m,) or order[0].code != "i8" or order[1] != (n,):
-        return "its arrays do not have the shapes that n and m say"
-    if leafsize < 1 or n < 0 or m < 0:
-        return "its leafsize, n or m is out of range"
-    count = len(raw) // _CKDTREE_NODE.size
-    referred = 0
-    for number, (split_dim, _, _, start, end, _, _, less, greater) in enumerate(_CKDTREE_NODE.iter_unpack(raw)):
-        if not 0 <= start <= end <= n or not -1 <= split_dim < max(m, 1):
-            return f"its node {number} covers points or a dimension that are not there"
-        if split_dim != -1:
-            if not number < less < count or not number < greater < count or less == greater:
-                return f"a child of its node {number} is not one of the later nodes"
-            referred += 2
-    if referred != count - 1:
-        return "its nodes do not form a tree"
-    if n and sorted(struct.unpack(f"<{n}q", _array_bytes(indices, findings))) != list(range(n)):
-        return "its indices are not a permutation of the points"
-    return None
-
-
-def _array_bytes(array: Any, findings: Findings) -> Bytes:
-    """Return the bytes of an array that the program makes with `_frombuffer`, empty for anything else."""
-    return raw_bytes(array.args[0], findings.trace) if type(array) is Made and findings.array(array) is not None else b""
-
-
 def raw_bytes(buffer: Any, trace: Trace) -> Bytes:
     """Return the bytes of a bytes, bytearray or out-of-band buffer, empty for anything else."""
     if type(buffer) is ByteArray:
@@ -703,7 +654,6 @@ CHECKS: Final[dict[str, Callable[[Made, Findings], str | None]]] = {
     "same function": _same_function,
     "scipy stats": _stats_distribution,
     "sklearn tree": _tree,
-    "scipy ckdtree": _ckdtree,
     "sklearn estimator": _estimator,
     "pandas index": _index,
     "pandas backed": _backed,
