@@ -38,7 +38,7 @@ BELOW: dict[str, set[str]] = {
     "checks": {"errors", "machine"},
     "policy": {"errors", "machine", "checks"},
     "state.view": {"errors", "machine", "checks", "policy"},
-    **{family: {"machine", "state.view"} for family in FAMILIES},
+    **{family: {"machine", "checks", "state.view"} for family in FAMILIES},
     "state": {"machine", "policy", "state.view", *FAMILIES},
     "rehearsing": {"errors", "machine"},
     "verifying": {"errors", "keys", "container"},
