@@ -10,10 +10,11 @@ import decimal
 import math
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from .errors import LimitError
 from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made, Trace, brief
 
 __all__ = ["CHECKS", "UNKNOWN", "Dtype", "Findings", "raw_bytes"]
@@ -67,11 +68,27 @@ class Findings:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self.dtypes: dict[int, Dtype] = {}
+        # What the pickler writes hands each value over about once, so the sum stays near the size of the file.
         self.cost = 0
-        """Bytes and items of all arguments and states so far: what copying them would cost."""
+        self.cost_allowed = 16 * (len(trace.program) + sum(memoryview(buffer).nbytes for buffer in trace.buffers)) + (1 << 24)
         self.memory: set[int] = set()
         """Ids of the byte arrays in which an array lies."""
         self.arrays: dict[int, tuple[Dtype, tuple[int, ...]]] = {}
+        # What was looked at, by id, since a program may use one value over and over. The trace keeps all values alive.
+        self.searched: set[int] = set()
+        """Values that were searched for labels."""
+        self.plain: dict[int, bool] = {}
+        """For tuples, lists and dicts, whether they hold nothing but plain values."""
+        self.estimators: dict[int, int] = {}
+        """For tuples and containers, through how many levels they hold nothing that is no estimator."""
+
+    def charge(self, amount: int) -> None:
+        """Count bytes and items of an argument or state: each time they may be copied or looked at. Raises `LimitError`."""
+        self.cost += amount
+        if self.cost > self.cost_allowed:
+            raise LimitError(
+                f"arguments and states have more than {self.cost_allowed} bytes and items in all: the same large values are used over and over"
+            )
 
     def dtype(self, value: Any) -> Dtype | None:
         return self.dtypes.get(id(value)) if type(value) is Made else None
@@ -177,7 +194,7 @@ def _struct_dtype(spec: Dict, findings: Findings) -> Dtype | str:
         return "the names, formats and offsets of a structured dtype differ in number"
     if not all(type(each) is str for each in names) or not all(each is None or type(each) is str for each in titles):
         return "the names and titles of a structured dtype are text"
-    findings.cost += 4 * len(names)
+    findings.charge(4 * len(names))
     depth = 0
     nodes = 1
     objects = False
@@ -271,16 +288,16 @@ def _zone_key(made: Made, findings: Findings) -> str | None:
     return None if _ZONE_KEY.fullmatch(made.args[0]) and len(made.args[0]) <= 100 else "this is not a key of the time zone database"
 
 
-_NUMBER_TEXT: Final = re.compile(r"-?(?:s?NaN\d{0,20}|Infinity|\d{1,1200}(?:\.\d{0,1200})?(?:E[+-]?\d{1,6})?|\d{1,1200}/\d{1,1200})", re.ASCII)
+_DECIMAL_TEXT: Final = re.compile(r"-?(?:s?NaN\d{0,20}|Infinity|\d{1,1200}(?:\.\d{0,1200})?(?:E[+-]?\d{1,6})?)", re.ASCII)
+_FRACTION_TEXT: Final = re.compile(r"-?\d{1,1200}(?:/[1-9]\d{0,1199})?", re.ASCII)
 
 
 def _number_text(made: Made, findings: Findings) -> str | None:
     """The text of a number whose value has about as many digits as the text. A Fraction of 10**10**9 would never end."""
     if type(made.args[0]) is not str:
         return None if all(each.bit_length() <= 4096 for each in made.args) else "its integers have more than 4,096 bits"
-    if _NUMBER_TEXT.fullmatch(made.args[0]) is None or (made.callee.module == "fractions" and "E" in made.args[0]):
-        return "this is not the text of a number of bounded size"
-    return None
+    form = _FRACTION_TEXT if made.callee.module == "fractions" else _DECIMAL_TEXT
+    return None if form.fullmatch(made.args[0]) else "this is not the text of a number of bounded size"
 
 
 def _same_function(made: Made, findings: Findings) -> str | None:
@@ -300,8 +317,11 @@ def _same_function(made: Made, findings: Findings) -> str | None:
 def _is_plain(value: Any, findings: Findings) -> bool:
     """Tell whether a value is an atom, an array of numbers, a reference, or a tuple, list or dict of atoms and references."""
     if type(value) in (tuple, List, Dict):
-        parts = value if type(value) is tuple else value.items if type(value) is List else value.flat
-        return all(type(part) in _ATOMS or type(part) is Global for part in parts)
+        known = findings.plain.get(id(value))
+        if known is None:
+            parts = value if type(value) is tuple else value.items if type(value) is List else value.flat
+            known = findings.plain[id(value)] = all(type(part) in _ATOMS or type(part) is Global for part in parts)
+        return known
     return type(value) in _ATOMS or type(value) is Global or findings.array(value) is not None
 
 
@@ -374,10 +394,11 @@ def _estimator(made: Made, findings: Findings) -> str | None:
             return "its entry '_raw_predict' is not that method of itself"
         if name in ("kw_args", "inv_kw_args") and value is not None and not _is_plain_dict(value, findings):
             return f"its entry {name!r} is not a dict of plain values"
-        if type(value) not in _ATOMS and _ESTIMATOR_ENTRY.fullmatch(name) and not all(map(_may_be_estimator, _parts(value))):
+        if type(value) not in _ATOMS and _ESTIMATOR_ENTRY.fullmatch(name) and not _may_hold_estimators(value, findings):
             return f"its entry {name!r} holds something that is no estimator"
         if name in _METHOD_ENTRIES:
             named = value if type(value) is tuple else value.items if type(value) is List else (value,)
+            findings.charge(len(named))
             if not all(type(each) in _ATOMS and each in _METHODS for each in named):
                 return f"its entry {name!r} names a method that is not one of {', '.join(sorted(filter(None, _METHODS)))}"
     return None
@@ -387,6 +408,7 @@ def _index(made: Made, findings: Findings) -> str | None:
     """`_new_Index(cls, keywords)`: the class is made with these keywords, and hashes the names among them."""
     keywords = dict(made.args[1].entries())
     for keyword, value in keywords.items():
+        findings.charge(len(value.items) if type(value) is List else 1)
         if keyword in ("name", "closed", "sortorder", "start", "stop", "step"):
             good = _is_name(value, findings)
         elif keyword == "names":
@@ -420,15 +442,27 @@ def _is_column(value: Any) -> bool:
     return type(value) is Made and value.callee.name in _COLUMNS and value.callee.module.partition(".")[0] in ("numpy", "pandas")
 
 
+_LABELS: Final = tuple("__array".encode(form) for form in ("ascii", "utf-32-le", "utf-32-be"))
+
+
 def _has_array_label(value: Any, findings: Findings) -> bool:
-    """Tell whether labels hold text that begins with `__array`: Series and DataFrames find labels as attributes."""
-    work, seen = [value], 0
-    while work and seen < 5_000_000:
+    """Tell whether labels hold text that begins with `__array`: Series and DataFrames find labels as attributes.
+
+    What was searched before, for these labels or others, held none, or the program is refused already.
+    """
+    work = [value]
+    while work:
         part = work.pop()
-        seen += 1
         kind = type(part)
-        if kind is str and part.startswith("__array"):
-            return True
+        if kind is str:
+            if part.startswith("__array"):
+                return True
+            continue
+        if kind in _ATOMS and kind is not bytes:
+            continue
+        if id(part) in findings.searched:
+            continue
+        findings.searched.add(id(part))
         if kind is List:
             work.extend(part.items)
         elif kind is tuple:
@@ -445,9 +479,9 @@ def _has_array_label(value: Any, findings: Findings) -> bool:
                 work.append(part.state)
         elif kind in (bytes, ByteArray, Buffer):
             raw = bytes(raw_bytes(part, findings.trace))
-            if any("__array".encode(form) in raw for form in ("ascii", "utf-32-le", "utf-32-be")):
+            if any(label in raw for label in _LABELS):
                 return True
-    return bool(work)
+    return False
 
 
 def _is_name(value: Any, findings: Findings) -> bool:
@@ -464,15 +498,34 @@ def _isotonic(made: Made, findings: Findings) -> str | None:
     return None
 
 
-def _parts(value: Any) -> list[Any]:
-    """Return what a value holds, within lists, tuples, dicts and arrays of objects of up to three levels."""
-    parts = [value]
-    for _ in range(3):
-        parts = [inner for part in parts for inner in (part if type(part) is tuple else _items(part))]
-    return parts
+_ESTIMATOR_LEVELS: Final = 3
 
 
-def _items(value: Any) -> list[Any]:
+def _may_hold_estimators(value: Any, findings: Findings) -> bool:
+    """Tell whether nothing that is no estimator stands within lists, tuples, dicts and arrays of objects of up to three levels.
+
+    Each is looked at once a level, in all of the program, however often it is met: three lists of 3,000 times the next are 15 kB.
+    """
+    level = [value]
+    for left in range(_ESTIMATOR_LEVELS, 0, -1):
+        inner: list[Any] = []
+        for part in level:
+            if type(part) in _ATOMS or findings.estimators.get(id(part), 0) >= left:
+                continue
+            items = _items(part)
+            if items is not None:
+                findings.estimators[id(part)] = left
+                inner.extend(items)
+            elif not _may_be_estimator(part):
+                return False
+        level = inner
+    return all(map(_may_be_estimator, level))
+
+
+def _items(value: Any) -> Sequence[Any] | None:
+    """Return what a tuple, list, dict or array of objects holds, or None for anything else."""
+    if type(value) is tuple:
+        return value
     if type(value) is List:
         return value.items
     if type(value) is Dict:
@@ -480,7 +533,7 @@ def _items(value: Any) -> list[Any]:
     # The state of an array of objects ends with the list of them.
     if type(value) is Made and type(value.state) is tuple and value.state and type(value.state[-1]) is List:
         return value.state[-1].items
-    return [value]
+    return None
 
 
 def _may_be_estimator(value: Any) -> bool:
@@ -488,7 +541,10 @@ def _may_be_estimator(value: Any) -> bool:
 
 
 def _is_plain_dict(value: Any, findings: Findings) -> bool:
-    return type(value) is Dict and all(_is_plain(each, findings) for each in value.flat[1::2])
+    if type(value) is not Dict:
+        return False
+    findings.charge(len(value.flat))
+    return all(_is_plain(each, findings) for each in value.flat[1::2])
 
 
 def _interpolator(made: Made, findings: Findings) -> str | None:
@@ -524,6 +580,7 @@ def _bit_generator(made: Made, findings: Findings) -> str | None:
         if not work:
             return None
         state = work.pop()
+        findings.charge(len(state.flat))
         for key, value in state.entries():
             if type(value) is Dict:
                 work.append(value)
@@ -585,7 +642,9 @@ def _arrow_array(made: Made, findings: Findings) -> str | None:
             return "a column is not described by a type, lengths that are not negative, buffers and columns"
         if dictionary is not None:
             return "a dictionary-encoded column is not stored"
+        # Offsets are read one by one, four bytes or more each.
         contents = [_arrow_buffer(each, findings) for each in buffers.items]
+        findings.charge(len(contents) + len(children.items) + sum(len(each) for each in contents if each is not None) // 4)
         if nulls > 0 and (not contents or contents[0] is None):
             return "a column has missing values and does not say which"
         why = _arrow_lengths(kind, length + offset, contents, children.items)

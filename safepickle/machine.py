@@ -67,6 +67,8 @@ class Limits:
     """Containers within containers. CPython's own pickler gives up at 4,999."""
     tuple_nodes: int = 10_000_000
     """Values in one tuple, those of tuples within it included, each as often as it is met."""
+    shared_parts: int = 10_000_000
+    """Containers and objects that fetches from the memo stand for, those within them included, each as often as it is met."""
     key_nodes: int = 1_000_000
     """Values hashed as dict keys and set members, parts of tuples included, beyond one for each byte of the program."""
     key_depth: int = 32
@@ -469,6 +471,11 @@ class _Machine:
         self.handed: list[Any] = []
         self.walked: dict[int, tuple[Any, ...]] = {}
         self.shared: dict[int, tuple[Any, ...]] = {}
+        # How many parts the fetched values stand for, and what was found of each: how long it was then, and its parts.
+        self.expanded = 0
+        self.parts: dict[int, tuple[int, int]] = {}
+        self.looked = 0
+        self.may_look = 64 * len(program) + (1 << 20)
 
     def run(self) -> Trace:
         if len(self.program) > self.limits.program_bytes:
@@ -514,6 +521,8 @@ class _Machine:
         max_objects = self.limits.objects
         nodes = _NODES
         changeable = _CHANGEABLE
+        containers = _CONTAINERS
+        max_shared = self.limits.shared_parts
         pos = 2
         unframed = 0
         stopped = False
@@ -565,6 +574,11 @@ class _Machine:
                             _refuse(at[0], f"LONG_BINGET of memo entry {index} has a shorter form")
                     value = memo[index]
                     kind = type(value)
+                    if kind in containers:
+                        # Each fetch can double what walking the result costs.
+                        self.expanded += self._expanded(value)
+                        if self.expanded > max_shared:
+                            self._too_many_shared()
                     if kind in nodes:
                         value.handles += 1
                         if kind in changeable and not value.gone:
@@ -1027,6 +1041,40 @@ class _Machine:
                 work.append((value, True))
                 work.extend((item, False) for item in inner if id(item) not in depths)
 
+    def _expanded(self, value: Any) -> int:
+        """Return how many containers and objects a value stands for, shared ones counted each time; back references count as one.
+
+        A value may have grown since it was looked at: it was then one that contains itself, and is looked at again.
+        """
+        known = self.parts
+        length = _length(value)
+        found = known.get(id(value))
+        if found is not None and found[0] == length:
+            return found[1]
+        work = [(value, False)]
+        while work:
+            part, done = work.pop()
+            inner = inside(part)
+            # What grows and is fetched over and over is looked at anew each time.
+            self.looked += len(inner) + 1
+            if self.looked > self.may_look:
+                self._too_many_shared()
+            if done:
+                size = 1 + sum(known[id(each)][1] for each in inner)
+                # All of these lie in the memo or within what does, so no other value gets the same id.
+                known[id(part)] = (_length(part), min(size, self.limits.shared_parts + 1))
+            elif id(part) not in known or known[id(part)][0] != _length(part):
+                known[id(part)] = (_length(part), 1)
+                work.append((part, True))
+                work.extend((each, False) for each in inner)
+        return known[id(value)][1]
+
+    def _too_many_shared(self) -> NoReturn:
+        raise LimitError(
+            "the program refers to the same values so often that the result holds more than "
+            f"{self.limits.shared_parts} parts (`shared_parts` of Limits)"
+        )
+
     def _too_many_objects(self) -> NoReturn:
         raise LimitError(f"the program makes more than {self.limits.objects} objects (`objects` of Limits)")
 
@@ -1047,6 +1095,14 @@ _NODES: Final = frozenset((Global, Made, List, Dict, Set, FrozenSet, ByteArray))
 _CHANGEABLE: Final = frozenset((Made, List, Dict, Set))
 _LEVEL: Final = 1 << 40
 _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
+
+
+def _length(value: Any) -> int:
+    """Return what changes when a container or object gets more parts."""
+    kind = type(value)
+    if kind is Made:
+        return len(value.items) + len(value.pairs) + (value.state is not ABSENT)
+    return len(value.flat) if kind is Dict else len(value) if kind is tuple else len(value.items)
 
 
 def inside(value: Any) -> list[Any]:

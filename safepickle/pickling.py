@@ -392,19 +392,26 @@ class _Unpickler(pickle.Unpickler):
 def _build(checked: state.Checked, buffers: Iterable[memoryview], info: Info) -> Any:
     watch = state.Watch(checked)
     built = None
+    refusal: SafePickleError
     try:
         built = _Unpickler(checked.admitted.trace.program, buffers, watch.objects).load()
         watch.finish()
         return built
-    except SafePickleError:
-        # A traceback keeps the variables of its frames alive.
-        del built
-        raise
-    except Exception as error:
-        raise ProgramError(
+    except SafePickleError as error:
+        refusal = error.with_traceback(None)
+        refusal.__cause__ = refusal.__context__ = None
+    except Exception as error:  # noqa: BLE001 - a library may raise anything; what it said is told below
+        refusal = ProgramError(
             f"an admitted program failed while the object was built ({type(error).__name__}: {ascii(str(error))[1:301]}); "
             f"it was written with {_described(info)}: the libraries here may be too far from those"
-        ) from error
+        )
+    # Raised where no exception of a library is being handled: its traceback keeps the frames of that library alive, and
+    # those the half-built object; the frame of `find_class` keeps the unpickler, whose memo has all. Nor may this frame.
+    del watch, built
+    try:
+        raise refusal
+    finally:
+        del refusal
 
 
 def rehearsed() -> NoReturn:

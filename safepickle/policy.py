@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from .checks import CHECKS, UNKNOWN, Findings
-from .errors import LimitError, PolicyError
+from .errors import LimitError, PolicyError, SafePickleError
 from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, paths
 
 __all__ = ["STATES", "Admitted", "Policy", "Rule", "admit", "rule_for", "unruled"]
@@ -287,7 +287,17 @@ def admit(trace: Trace, policy: Policy) -> Admitted:
     Raises `PolicyError` listing everything that is not, with its path in the object and the rule that would allow
     it, and `LimitError` if hashing keys would cost too much.
     """
-    return _Judge(trace, policy).judge()
+    try:
+        return _Judge(trace, policy).judge()
+    except SafePickleError:
+        raise
+    except (RecursionError, MemoryError) as error:
+        raise LimitError(
+            f"judging the program takes more than is there ({type(error).__name__}): its values are too large or nested too deep"
+        ) from None
+    except Exception as error:
+        # A use that a check did not expect is refused, like one that it did.
+        raise PolicyError(f"the program uses a name in a form that no rule knows ({type(error).__name__}: {ascii(str(error))[1:301]})") from error
 
 
 def unruled(trace: Trace, policy: Policy) -> tuple[Name, ...]:
@@ -322,9 +332,7 @@ class _Judge:
         self.canonical = {name.key: policy.canonical(name.key) for name in trace.globals}
         self.state_keys: dict[Name, set[str]] = {}
         self.seen_keys: set[tuple[Any, ...]] = set()
-        # What the pickler writes hands each value over about once, so the sum stays near the size of the file.
         self.buffers_used: list[int] = []
-        self.cost_allowed = 16 * (len(trace.program) + sum(memoryview(buffer).nbytes for buffer in trace.buffers)) + (1 << 24)
 
     def judge(self) -> Admitted:
         for made in self.trace.made:
@@ -332,7 +340,7 @@ class _Judge:
         self._judge_references()
         if sorted(self.buffers_used) != list(range(len(self.trace.buffers))) and not self.refusals:
             raise PolicyError("a buffer is used otherwise than once, as the memory of one array: what else holds buffers is stored in band")
-        for made in self.trace.keyed:
+        for made in {id(made): made for made in self.trace.keyed}.values():
             rule = self._rule(made.callee)
             if rule is not None and not rule.hashable:
                 self._refuse(
@@ -384,12 +392,7 @@ class _Judge:
         elif made.args:
             self._refuse(made, verb, made.callee, f"its rule allows no arguments, and here are {_shape(made.args)}")
             return
-        self.findings.cost += self._weight(made.args) + self._weight(made.state)
-        if self.findings.cost > self.cost_allowed:
-            # Each time they may be copied, by the unpickler or by what is called.
-            raise LimitError(
-                f"arguments and states have more than {self.cost_allowed} bytes and items in all: the same large values are used over and over"
-            )
+        self.findings.charge(self._weight(made.args) + self._weight(made.state))
         refused = len(self.refusals)
         if made.state is not ABSENT:
             self._judge_state(made, rule)

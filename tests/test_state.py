@@ -107,7 +107,7 @@ def test_a_tree_deeper_than_it_says_is_refused_when_it_is_built():
     forest = ensemble.RandomForestClassifier(5, random_state=0).fit(X, Y)
     depth = forest.estimators_[3].tree_.max_depth
     forest.estimators_[3].tree_ = Edited(forest.estimators_[3].tree_, max_depth=depth - 1)
-    assert f"at least the depth of the tree, {depth}" in refused(forest, "$.estimators_[3].tree_.max_depth")
+    assert f"it must be the depth of the tree, {depth}" in refused(forest, "$.estimators_[3].tree_.max_depth")
 
 
 def test_nothing_of_a_refused_object_is_within_reach():

@@ -10,28 +10,35 @@ index is out of range makes `predict` read foreign memory. Here stands, per clas
 - The one thing that is cheaper to ask of the finished object, the depth of a tree, is asked before that is handed out: see `Watch`.
 
 The families stand in modules of their own: `trees`, `neighbors`, `vectors` (support vectors and linear models), `clusters`,
-`features` (vectorizers, encoders), `estimators` (what all have in common), `sparse`, `splines`, `frames` (pandas), `generators`.
+`features` (vectorizers, encoders), `estimators` (what all have in common), `compositions` (estimators of estimators), `sparse`,
+`splines`, `frames` (pandas), `generators`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any, Final
 
 from safepickle.machine import Global
 from safepickle.policy import Admitted
 
-from . import clusters, estimators, features, frames, generators, neighbors, sparse, splines, trees, vectors
+from . import clusters, compositions, estimators, features, frames, generators, neighbors, sparse, splines, trees, vectors
 from .view import Check, Subject, View
+
+Batch = Callable[[Sequence[Subject]], None]
 
 __all__ = ["Checked", "Watch", "check"]
 
 _CHECKS: Final[dict[str, tuple[Check, ...]]] = {}
-for _family in (estimators, trees, neighbors, vectors, clusters, features, sparse, splines, frames, generators):
+for _family in (estimators, compositions, trees, neighbors, vectors, clusters, features, sparse, splines, frames, generators):
     for _name, _check in _family.CHECKS.items():
         _CHECKS[_name] = (*_CHECKS.get(_name, ()), _check)
-_BATCHES: Final = trees.BATCHES
+# Checks that look at all objects of a class at once, after those that look at one.
+_BATCHES: Final[dict[str, tuple[Batch, ...]]] = {}
+for _batches in (estimators.BATCHES, trees.BATCHES, compositions.BATCHES):
+    for _name, _batch in _batches.items():
+        _BATCHES[_name] = (*_BATCHES.get(_name, ()), _batch)
 
 _PROOF: Final = object()
 _TREE: Final = "sklearn:Tree"
@@ -69,8 +76,8 @@ def check(admitted: Admitted, objects: Mapping[tuple[str, str], Any]) -> Checked
             checks = chosen[key] = _checks_of(view.lineage(made), gathered)
         for each in checks:
             each(view.subject(made))
-    for name, batch in _BATCHES.items():
-        if gathered[name]:
+    for name, batches in _BATCHES.items():
+        for batch in batches if gathered[name] else ():
             batch(gathered[name])
     return Checked(admitted, objects, tuple(sorted(gathered[_TREE], key=lambda tree: tree.made.at)), _PROOF)
 

@@ -77,7 +77,7 @@ def _check_birch(model: Subject) -> None:
         if "_subcluster_norms" in model.entries:
             model.array("_subcluster_norms", "f", centers.shape[:1])
         if "subcluster_labels_" in model.entries:
-            model.array("subcluster_labels_", "iu", centers.shape[:1])
+            model.array("subcluster_labels_", "iu", centers.shape[:1], shared=True)
         if "_n_features_out" in model.entries:
             model.integer("_n_features_out", centers.shape[0], centers.shape[0])
         if "n_features_in_" in model.entries:
@@ -136,7 +136,7 @@ def _check_hdbscan(model: Subject) -> None:
         good = ((nodes >= 0) & (nodes < bounds)).all()
         model.require(good, f"_single_linkage_tree_['{side}']", "each must be one of the points or of the rows before")
     if "labels_" in model.entries:
-        model.array("labels_", "iu", (len(tree) + 1,))
+        model.array("labels_", "iu", (len(tree) + 1,), shared=True)
 
 
 def _check_agglomeration(model: Subject) -> None:
@@ -144,7 +144,8 @@ def _check_agglomeration(model: Subject) -> None:
     np = model.np
     labels = None
     if "labels_" in model.entries:
-        labels = model.array("labels_", "iu", (None,))
+        # A Birch that groups its subclusters by this model keeps the same array as its own labels.
+        labels = model.array("labels_", "iu", (None,), shared=True)
         clusters = model.integer("n_clusters_", 1, max(len(labels), 1))
         model.within("labels_", labels, 0, clusters)
     if "children_" not in model.entries:
@@ -162,7 +163,7 @@ def _check_feature_agglomeration(model: Subject) -> None:
     """Agglomeration of features: there is a label for each column."""
     if "labels_" not in model.entries:
         return
-    width = model.array("labels_", "iu", (None,)).shape[0]
+    width = model.array("labels_", "iu", (None,), shared=True).shape[0]
     model.integer("n_features_in_", width, width)
     if "_n_features_out" in model.entries:
         clusters = model.integer("n_clusters_", 1, max(width, 1))

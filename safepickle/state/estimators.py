@@ -6,16 +6,17 @@ threads are started, as many as the numbers say.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from safepickle.machine import Made, inside
+from safepickle.machine import List, Made, inside
 
 from .view import Check, Subject, View
 
-__all__ = ["CHECKS"]
+__all__ = ["BATCHES", "CHECKS"]
 
 # No machine that serves a model has as many processors.
-_MAX_JOBS: Final = 1024
+_MAX_JOBS: Final = 512
 _MAX_STARTS: Final = 10_000
 
 # Each becomes the size of an array, the number of columns of a result, or of steps.
@@ -28,69 +29,92 @@ _SIZES: Final = frozenset(
 
 
 def _check_estimator(estimator: Subject) -> None:
-    """Refuse sizes that nothing in the file goes with."""
+    """Refuse sizes that nothing in the file goes with, and numbers of threads or processes that no machine has."""
     view = estimator.view
     for entry in _SIZES & estimator.entries.keys():
-        if type(view.number(estimator.get(entry))) is int:
-            estimator.integer(entry, -1, view.plenty)
+        _check_size(estimator, entry, estimator.get(entry))
     if type(view.number(estimator.get("n_init"))) is int:
         # `partial_fit` of Birch fits what it holds.
         estimator.integer("n_init", 0, _MAX_STARTS)
-    if view.number(estimator.get("n_jobs")) is not None:
-        estimator.integer("n_jobs", -_MAX_JOBS, _MAX_JOBS)
-    if estimator.has("_n_threads"):
-        estimator.integer("_n_threads", 1, _MAX_JOBS)
+    for entry, low in (("n_jobs", -_MAX_JOBS), ("n_threads", -_MAX_JOBS), ("_n_threads", 1)):
+        if estimator.has(entry):
+            estimator.integer(entry, low, _MAX_JOBS)
     if estimator.has("feature_names_in_"):
         names = view.length(estimator.get("feature_names_in_"))
         estimator.require(names is not None, "feature_names_in_", "it must be an array of names")
         if estimator.has("n_features_in_"):
             estimator.integer("n_features_in_", names or 0, names or 0)
-    if estimator.made.early:
-        _check_no_circle(estimator)
+    if view.array(estimator.get("classes_")) is not None:
+        estimator.require(view.length(estimator.get("classes_")) is not None, "classes_", "it must be an array of classes that takes bytes")
+    if type(view.number(estimator.get("n_classes_"))) is int and "classes_" in estimator.entries and type(estimator.get("classes_")) is not List:
+        classes = view.length(estimator.get("classes_"))
+        estimator.require(view.number(estimator.get("n_classes_")) == classes, "n_classes_", f"it must be the number of classes, {classes}")
 
 
-def _check_no_circle(estimator: Subject) -> None:
-    """Refuse an estimator that is a part of itself: what it asks its parts, they would ask it, without end or as often as there are ways.
+def _check_size(estimator: Subject, entry: str, value: Any) -> None:
+    """Refuse a size, or one of a list of sizes, that is larger than plenty. An array of no dimension would pass for an integer later."""
+    view = estimator.view
+    array = view.array(value)
+    if array is not None:
+        estimator.require(array.ndim, entry, "it must be an integer", array)
+        if array.dtype.kind in "iu":
+            estimator.within(entry, array, -1, view.plenty + 1)
+    elif type(value) is List:
+        for each in value.items:
+            if type(view.number(each)) is int:
+                estimator.integer(entry, -1, view.plenty, value=each)
+    elif type(view.number(value)) is int:
+        estimator.integer(entry, -1, view.plenty)
 
-    Only what the program fetches again before its state is complete can stand within itself. Scorers, metadata requests
-    and bound methods honestly refer back to their owner, and are asked only at `fit`.
+
+def _check_dummy(model: Subject) -> None:
+    """What predicts the same for every row: it allocates as many columns as it says it has outputs."""
+    if model.has("constant_") and model.is_a("sklearn:DummyRegressor"):
+        outputs = model.array("constant_").shape[-1]
+        model.integer("n_outputs_", outputs, outputs)
+    if model.has("classes_") and model.has("n_outputs_"):
+        many = type(model.get("classes_")) is List
+        outputs = (model.view.length(model.get("classes_")) or 0) if many else 1
+        model.integer("n_outputs_", outputs, outputs)
+        if many:
+            lengths = [model.view.length(each) for each in model.items("classes_")]
+            held = model.view.array(model.get("n_classes_"))
+            counts = held.tolist() if held is not None else [model.view.number(each) for each in model.items("n_classes_")]
+            model.require(lengths == counts, "n_classes_", f"it must be {lengths[:8]}")
+
+
+def check_circles(estimators: Sequence[Subject]) -> None:
+    """Refuse estimators that are parts of themselves: what they ask their parts, those would ask them, without end.
+
+    Only what the program fetches again before its state is complete can stand within itself. Scorers, metadata requests and
+    bound methods honestly refer back to their owner, and are asked only at `fit`. One search for all.
     """
-    work: list[Any] = [estimator.made.state]
-    seen = set()
-    while work:
-        value = work.pop()
-        if value is estimator.made:
-            estimator.fail("", "an estimator must not be a part of itself")
-        part = type(value) is not Made or estimator.view.is_a(value, "sklearn:BaseEstimator", "numpy:ndarray", "sklearn:Bunch")
-        if part and id(value) not in seen:
-            seen.add(id(value))
-            work.extend(inside(value))
+    done: set[int] = set()
+    for estimator in estimators:
+        if not estimator.made.early or id(estimator.made) in done:
+            continue
+        above: set[int] = set()
+        work: list[tuple[Any, bool]] = [(estimator.made, False)]
+        while work:
+            value, left = work.pop()
+            if left:
+                above.discard(id(value))
+                done.add(id(value))
+            elif id(value) in above:
+                estimator.fail("", "an estimator must not be a part of itself")
+            elif id(value) not in done:
+                above.add(id(value))
+                work.append((value, True))
+                work.extend((part, False) for part in inside(value) if _is_part(estimator.view, part))
 
 
-def _check_votes(model: Subject) -> None:
-    """A vote by label: votes are counted in an array as long as the largest label, and labels are numbers of classes."""
-    if not model.has("estimators_") or not model.has("classes_") or model.get("voting") == "soft":
-        return
-    count = model.view.length(model.get("classes_")) or 0
-    for each in model.items("estimators_"):
-        voter = _last(model.view, each)
-        if voter is not None and voter.has("classes_"):
-            voter.within("classes_", voter.array("classes_", "iu", (None,)), 0, count)
+def _is_part(view: View, value: Any) -> bool:
+    return type(value) is not Made or view.is_a(value, "sklearn:BaseEstimator", "numpy:ndarray", "sklearn:Bunch")
 
 
-def _last(view: View, value: Any) -> Subject | None:
-    """Return what predicts for an estimator that hands on: the last step of a pipeline, the best of a search."""
-    for _ in range(100):
-        if not view.is_a(value, "sklearn:BaseEstimator"):
-            return None
-        subject = view.subject(value)
-        if subject.is_a("sklearn:Pipeline") and view.length(subject.get("steps")):
-            value = subject.items("steps", 2, value=subject.items("steps")[-1])[1]
-        elif subject.has("best_estimator_"):
-            value = subject.get("best_estimator_")
-        else:
-            return subject
-    return None
-
-
-CHECKS: Final[dict[str, Check]] = {"sklearn:BaseEstimator": _check_estimator, "sklearn:VotingClassifier": _check_votes}
+CHECKS: Final[dict[str, Check]] = {
+    "sklearn:BaseEstimator": _check_estimator,
+    "sklearn:DummyRegressor": _check_dummy,
+    "sklearn:DummyClassifier": _check_dummy,
+}
+BATCHES: Final[dict[str, Callable[[Sequence[Subject]], None]]] = {"sklearn:BaseEstimator": check_circles}

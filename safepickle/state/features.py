@@ -32,6 +32,7 @@ def _columns(subject: Subject, entry: str, size: int | None = None) -> int:
     if type(held) is not Dict:
         subject.fail(entry, "it must be a dict", held)
     values = held.flat[1::2]
+    subject.view.charge(len(values))
     _distinct(subject, entry, held.flat[::2])
     subject.require(size is None or len(values) == size, entry, f"it must have {size} items", len(values))
     numbers = _integers(subject, values)
@@ -75,6 +76,7 @@ def _key(subject: Subject, entry: str, value: Any) -> Any:
     if type(value) in _HASHED_AS_THEY_ARE:
         return value
     if type(value) is tuple:
+        subject.view.charge(len(value) + 1)
         return tuple(_key(subject, entry, each) for each in value)
     key = UNKNOWN
     if type(value) is Made:
@@ -181,8 +183,8 @@ def _check_encoder(encoder: Subject) -> None:
         if type(held) is not Dict:
             encoder.fail("_missing_indices", "it must be a dict", held)
         for column, place in held.entries():
-            encoder.integer("_missing_indices", 0, len(sizes) - 1, value=column)
-            encoder.integer("_missing_indices", 0, sizes[column] - 1, value=place)
+            size = sizes[encoder.integer("_missing_indices", 0, len(sizes) - 1, value=column)]
+            encoder.integer("_missing_indices", 0, size - 1, value=place)
 
 
 def _category_count(encoder: Subject, entry: str, value: Any) -> int:
@@ -343,7 +345,18 @@ def _check_patches(model: Subject) -> None:
             model.integer("patch_size", 1, 1 << 14, value=each)
 
 
+def _check_target_encoder(model: Subject) -> None:
+    """A `TargetEncoder`: it allocates a column for each feature and class, and fills as many as there are encodings."""
+    if "encodings_" not in model.entries:
+        return
+    count = len(model.items("categories_"))
+    if model.get("target_type_") == "multiclass":
+        count *= model.view.length(model.get("classes_")) or 0
+    model.items("encodings_", count)
+
+
 CHECKS: Final[dict[str, Check]] = {
+    "sklearn:TargetEncoder": _check_target_encoder,
     "sklearn:_VectorizerMixin": _check_vectorizer,
     "sklearn:CountVectorizer": _check_vocabulary,
     "sklearn:DictVectorizer": _check_names,

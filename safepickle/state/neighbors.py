@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from safepickle.machine import Dict
+
 from .view import Check, Subject
 
 __all__ = ["CHECKS"]
 
 _MAX_LEVELS: Final = 62
+_NORMS: Final = frozenset(("X_norm_squared", "Y_norm_squared"))
 _SPARSE: Final = ("scipy:csr_matrix", "scipy:csr_array", "scipy:csc_matrix", "scipy:csc_array")
 
 
@@ -122,6 +125,11 @@ def _check_neighbors(model: Subject) -> None:
         tree = model.part("_tree", f"sklearn:{kind}", f"sklearn:{kind}64", f"sklearn:{kind}32")
         points = model.view.array(tree.made.state[0])
         model.require(points is not None and points.shape == (n, d), "_tree", f"its points must be the {n} of _fit_X", points.shape)
+    for entry in ("metric_params", "effective_metric_params_"):
+        named = model.get(entry)
+        if type(named) is Dict:
+            # One is read for each point, however many there are.
+            model.require(not _NORMS & set(named.flat[::2]), entry, "squared norms must be computed, not stored")
     if model.has("_y"):
         _check_labels(model, n)
 
@@ -143,7 +151,7 @@ def _shape(model: Subject, entry: str, value: Any) -> tuple[int, int]:
 def _check_labels(model: Subject, n: int) -> None:
     """The targets: one for each point; for a classifier the number of one of its classes."""
     labels = model.array("_y")
-    model.require(labels.ndim in (1, 2) and labels.shape[0] == n, "_y", f"it must hold a target for each of {n} points", labels.shape)
+    model.require(labels.ndim in (1, 2) and labels.shape[0] == n and labels.size, "_y", f"it must hold a target for each of {n} points", labels.shape)
     if not model.has("classes_"):
         return
     classes = model.get("classes_")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from safepickle.machine import Made
+from safepickle.machine import Dict, Made
 
 from .view import Check, Subject
 
@@ -155,9 +155,9 @@ def depth_of(built: Any) -> int:
 
 
 def check_depth(tree: Subject, depth: int) -> None:
-    """Refuse a tree if it is deeper than it says: `decision_path` writes as many indices for each row."""
+    """Refuse a tree unless it is as deep as it says: `decision_path` allocates and writes as many indices for each row."""
     said = tree.get("max_depth")
-    tree.require(depth <= said, "max_depth", f"it must be at least the depth of the tree, {depth}", said)
+    tree.require(depth == said, "max_depth", f"it must be the depth of the tree, {depth}", said)
 
 
 def _check_decision_tree(estimator: Subject) -> None:
@@ -165,12 +165,15 @@ def _check_decision_tree(estimator: Subject) -> None:
     if not estimator.has("tree_"):
         return
     tree = estimator.part("tree_", "sklearn:Tree")
+    estimator.view.once("owned", id(tree.made))
     n_features, _, n_outputs = tree.made.args
     estimator.integer("n_features_in_", n_features, n_features)
     estimator.integer("n_outputs_", n_outputs, n_outputs)
+    counts = tree.view.array(tree.made.args[1])
+    if n_outputs == 1 and "n_classes_" in estimator.entries:
+        estimator.integer("n_classes_", counts[0], counts[0])
     if not estimator.has("classes_"):
         return
-    counts = tree.view.array(tree.made.args[1])
     if n_outputs == 1:
         estimator.integer("n_classes_", counts[0], counts[0])
         estimator.require(estimator.view.length(estimator.get("classes_")) == counts[0], "classes_", f"it must hold {counts[0]} classes")
@@ -185,6 +188,10 @@ def _check_forest(forest: Subject) -> None:
     if not forest.has("estimators_"):
         return
     n_features = forest.integer("n_features_in_", 0, forest.view.plenty)
+    outputs = forest.view.number(forest.get("n_outputs_"))
+    if not forest.has("classes_") and not forest.view.once("forest", id(forest.get("estimators_")), n_features, outputs):
+        # Many forests may share one list of trees.
+        return
     for number, each in enumerate(forest.items("estimators_")):
         tree = forest.part(f"estimators_[{number}]", "sklearn:BaseDecisionTree", value=each).part("tree_", "sklearn:Tree")
         forest.require(tree.made.args[0] == n_features, f"estimators_[{number}]", f"it must be fitted on {n_features} features", tree.made.args[0])
@@ -194,6 +201,8 @@ def _check_forest(forest: Subject) -> None:
             counts = forest.view.array(tree.made.args[1]).tolist()
             held = [forest.get("classes_")] if len(counts) == 1 else forest.items("classes_")
             forest.require([forest.view.length(each) for each in held] == counts, "classes_", f"it must hold {counts[:8]} classes")
+            said = [forest.get("n_classes_")] if len(counts) == 1 else forest.items("n_classes_")
+            forest.require([forest.view.number(each) for each in said] == counts, "n_classes_", f"it must be {counts[:8]}")
 
 
 def _check_gradient_boosting(model: Subject) -> None:
@@ -216,6 +225,7 @@ def _check_gradient_boosting(model: Subject) -> None:
         model.require(tree.made.args[0] == n_features and tree.made.args[2] == 1, entry, f"it must be a tree of {n_features} features and one output")
         model.require(tree.array("values").shape[2] == 1, entry, "its leaves must hold one value")
     loss = model.part("_loss", "sklearn:BaseLoss")
+    loss.part("link", "sklearn:BaseLink")
     multiclass = loss.is_a("sklearn:HalfMultinomialLoss")
     model.require(multiclass == (columns > 1) and not loss.has("is_multiclass"), "_loss", f"it must be a loss of {columns} columns", loss.name)
     init = model.get("init_")
@@ -226,7 +236,7 @@ def _check_gradient_boosting(model: Subject) -> None:
 # What predicts a row for each row of X, and as many columns as it has outputs or classes.
 _PLAIN: Final = (
     *("sklearn:BaseDecisionTree", "sklearn:BaseForest", "sklearn:BaseGradientBoosting", "sklearn:BaseHistGradientBoosting"),
-    *("sklearn:LinearModel", "sklearn:LinearClassifierMixin", "sklearn:NeighborsBase", "sklearn:_BaseNB", "sklearn:BaseSVC", "sklearn:BaseLibSVM"),
+    *("sklearn:LinearModel", "sklearn:LinearClassifierMixin", "sklearn:NeighborsBase", "sklearn:BaseLibSVM", "sklearn:GaussianNB"),
 )
 
 
@@ -240,12 +250,14 @@ def _check_first_guess(model: Subject, columns: int) -> None:
         classes = init.integer("n_classes_", columns if columns > 1 else 2, columns if columns > 1 else 2)
         init.array("class_prior_", "f", (classes,))
         init.require(init.view.number(init.get("n_outputs_")) == 1, "n_outputs_", "it must be 1", init.get("n_outputs_"))
-    elif init.has("classes_"):
+    elif columns > 1 or init.has("classes_"):
         held = init.view.length(init.get("classes_"))
         init.require(held == (columns if columns > 1 else 2), "classes_", f"it must hold {max(columns, 2)} classes", held)
         if init.has("coef_"):
             rows = init.array("coef_", "f", (None, None)).shape[0]
             init.require(rows == columns, "coef_", f"it must have {columns} rows", rows)
+        if init.has("n_trees_per_iteration_"):
+            init.integer("n_trees_per_iteration_", columns, columns)
     elif init.has("coef_"):
         init.require(init.array("coef_", "f").size > 0, "coef_", "it must not be empty")
 
@@ -264,6 +276,9 @@ def _check_hist_gradient_boosting(model: Subject) -> None:
     for number, row in enumerate(model.items("_predictors")):
         held = model.items(f"_predictors[{number}]", columns, value=row)
         predictors += [model.part(f"_predictors[{number}]", "sklearn:TreePredictor", value=each) for each in held]
+    if model.has("classes_"):
+        classes = model.view.length(model.get("classes_"))
+        model.require(columns == (1 if classes == 2 else classes), "classes_", f"it must hold as many classes as {columns} columns are for", classes)
     baseline = model.array("_baseline_prediction", "f")
     model.require(baseline.size in (1, columns), "_baseline_prediction", f"it must hold {columns} numbers", baseline.shape)
     np = model.np
@@ -287,23 +302,39 @@ def _check_preprocessor(model: Subject, n_features: int, np: Any) -> None:
     columns.integer("n_features_in_", n_features, n_features)
     if columns.has("_n_features"):
         columns.integer("_n_features", n_features, n_features)
+    columns.require(not columns.has("transformer_weights"), "transformer_weights", "the columns must be passed as they are")
+    columns.require(not columns.has("sparse_output_") or columns.get("sparse_output_") is False, "sparse_output_", "it must be False")
     count = 0
+    chosen_by = {}
     for number, each in enumerate(columns.items("transformers_")):
         entry = f"transformers_[{number}]"
-        _, transformer, chosen = columns.items(entry, 3, value=each)
+        name, transformer, chosen = columns.items(entry, 3, value=each)
         if transformer == "drop":
             continue
         part = columns.part(entry, "sklearn:OrdinalEncoder", "sklearn:FunctionTransformer", value=transformer)
         mask = columns.array(f"{entry}[2]", "b", (n_features,), value=chosen)
         selected = int(np.count_nonzero(mask))
+        chosen_by[name] = np.flatnonzero(mask).tolist()
         if part.is_a("sklearn:OrdinalEncoder"):
             part.items("categories_", selected)
         count += selected
         if part.is_a("sklearn:FunctionTransformer"):
             function = part.get("func")
             checks_only = type(function) is Made and function.callee.name == "partial" and str(function.args[0]).endswith(":check_array")
+            if checks_only:
+                _, given, named, _ = function.state
+                checks_only = not given and set(named.flat[::2]) <= {"dtype", "ensure_all_finite", "force_all_finite"}
             columns.require(checks_only and not part.has("kw_args"), entry, "its function must pass the columns as they are")
     columns.require(count == n_features, "transformers_", f"together they must pass {n_features} columns", count)
+    if columns.has("_transformer_to_input_indices"):
+        held = columns.get("_transformer_to_input_indices")
+        if type(held) is not Dict:
+            columns.fail("_transformer_to_input_indices", "it must be a dict", held)
+        for name, places in held.entries():
+            if name != "remainder" or columns.view.length(places):
+                # A frame is cut by these, an array by the masks.
+                found = columns.view.items(places)
+                columns.require(list(found or ()) == chosen_by.get(name), "_transformer_to_input_indices", "it must agree with transformers_", places)
 
 
 def _check_bin_mapper(mapper: Subject) -> None:

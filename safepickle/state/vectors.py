@@ -25,7 +25,7 @@ __all__ = ["CHECKS"]
 
 _SPARSE: Final = ("scipy:csr_matrix", "scipy:csr_array")
 # A method that iterates is done after fewer; one that never converges is done at all.
-_MAX_STEPS: Final = 10_000_000
+_MAX_STEPS: Final = 100_000
 
 
 # --- libsvm ----------------------------------------------------------------------------------------------------
@@ -114,6 +114,16 @@ def _check_function(model: Subject, kernel: Any, samples: int) -> None:
     entry = "_BaseLibSVM__Xfit"
     found = _rows(model, model.get(entry))
     model.require(found == samples, entry, f"it must be the {samples} training samples", found)
+
+
+def _check_kernel_parts(kernel: Subject) -> None:
+    """A kernel made of kernels: each of them returns a matrix of the right shape, as a function might not."""
+    for entry in ("k1", "k2", "kernel"):
+        if entry in kernel.entries:
+            kernel.part(entry, "sklearn:Kernel")
+    if "kernels" in kernel.entries:
+        for number, each in enumerate(kernel.items("kernels")):
+            kernel.part(f"kernels[{number}]", "sklearn:Kernel", value=each)
 
 
 def _rows(model: Subject, value: Any) -> int | None:
@@ -296,10 +306,18 @@ def _check_projection(model: Subject) -> None:
         model.array("inverse_components_", "f", (width, count))
 
 
+def _check_tolerances(model: Subject) -> None:
+    """What iterates until a change is small must be able to come to an end."""
+    for entry in ("tol", "_tol", "mean_change_tol", "transform_alpha"):
+        if model.view.number(model.get(entry)) is not None:
+            model.real(entry, 0.0, math.inf)
+
+
 def _check_topics(model: Subject) -> None:
     """Topics of documents: Cython reads each row of one array by the length of another (decomposition/_online_lda_fast.pyx)."""
     if "max_doc_update_iter" in model.entries:
         model.integer("max_doc_update_iter", 0, _MAX_STEPS)
+    _check_tolerances(model)
     if "components_" in model.entries:
         components = model.array("components_", "f", (None, None))
         model.require(components.size, "components_", "it must not be empty", components.shape)
@@ -314,6 +332,7 @@ def _check_factors(model: Subject) -> None:
     for entry in ("max_iter", "transform_max_iter", "fresh_restarts_max_iter"):
         if model.view.number(model.get(entry)) is not None:
             model.integer(entry, 0, _MAX_STEPS)
+    _check_tolerances(model)
     components = _dense(model, "components_")
     if components is None or not components.ndim:
         return
@@ -387,6 +406,9 @@ CHECKS: Final[dict[str, Check]] = {
     "sklearn:PolynomialCountSketch": _check_sketch,
     "sklearn:AdditiveChi2Sampler": _check_chi2_sampler,
     "sklearn:PairwiseKernel": _check_kernel_arguments,
+    "sklearn:KernelOperator": _check_kernel_parts,
+    "sklearn:Exponentiation": _check_kernel_parts,
+    "sklearn:CompoundKernel": _check_kernel_parts,
     "sklearn:KernelRidge": _check_kernel_arguments,
     "sklearn:IsotonicRegression": _check_isotonic,
     "sklearn:CategoricalNB": _check_categorical,

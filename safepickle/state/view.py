@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
 from safepickle.checks import Dtype, raw_bytes
-from safepickle.errors import StateError
+from safepickle.errors import LimitError, StateError
 from safepickle.machine import ABSENT, Dict, FrozenSet, Global, List, Made, Set, brief, paths
 from safepickle.policy import Admitted
 
@@ -37,6 +37,9 @@ class View:
         self._dtypes: dict[Any, Any] = {}
         self._lineages: dict[int, tuple[str, ...]] = {}
         self._subjects: dict[int, Subject] = {}
+        self._asked: set[tuple[Any, ...]] = set()
+        self._looked = 0
+        self._may_look = 16 * len(self.trace.program) + (1 << 20)
         size = len(self.trace.program) + sum(memoryview(buffer).nbytes for buffer in self.trace.buffers)
         self.plenty = max(1 << 24, size)
         """More columns, names or outputs than this have nothing in the file to go with them."""
@@ -131,11 +134,13 @@ class View:
             return len(value)
         array = self.array(value)
         shape = self.shape_of_objects(value) if array is None else array.shape
-        return shape[0] if shape else None
+        # Items without bytes cost the file nothing, and whoever allocates for each of them a lot.
+        return shape[0] if shape and (shape[0] <= self.plenty or 0 not in shape) else None
 
     def lineage(self, made: Made) -> tuple[str, ...]:
         """Return the class of an object and its bases, each as `library:QualifiedName`."""
-        by_argument = made.how == "call" and made.args and type(made.args[0]) is Global
+        # A function that takes a class first makes an object of it; a class that does (as functools.partial) makes one of itself.
+        by_argument = made.how == "call" and made.args and type(made.args[0]) is Global and not isinstance(self.objects.get(made.callee.key), type)
         name = made.args[0] if by_argument else made.callee
         known = self._lineages.get(id(name))
         if known is None:
@@ -150,6 +155,18 @@ class View:
     def is_a(self, value: Any, *names: str) -> bool:
         """Tell whether a value is an object of one of the classes, or of one derived from them."""
         return type(value) is Made and any(name in self.lineage(value) for name in names)
+
+    def charge(self, count: int) -> None:
+        """Count items that are looked at one by one. Raises `LimitError` if the same ones are, over and over."""
+        self._looked += count
+        if self._looked > self._may_look:
+            raise LimitError(f"checking the state would look at more than {self._may_look} items: the same parts are used over and over")
+
+    def once(self, *key: Any) -> bool:
+        """Tell whether this is asked for the first time: what many objects share is looked at once for the same question."""
+        new = key not in self._asked
+        self._asked.add(key)
+        return new
 
     def subject(self, made: Made) -> Subject:
         """Return an object of the program as checks see it."""
@@ -206,16 +223,20 @@ class Subject:
         if not condition:
             self.fail(entry, invariant, found)
 
-    def array(self, entry: str, kinds: str = "", shape: tuple[int | None, ...] | None = None, value: Any = MISSING) -> Any:
+    def array(self, entry: str, kinds: str = "", shape: tuple[int | None, ...] | None = None, value: Any = MISSING, *, shared: bool = False) -> Any:
         """Return an entry as a view, an exact array of the stated kinds and shape.
 
         `kinds` are letters of `numpy.dtype.kind` ("f", "iu"), or one dtype ("f8", "i8"), always in native byte order; an
-        item of `shape` that is None may be of any length. `value` is the array where it is not the entry itself.
+        item of `shape` that is None may be of any length. `value` is the array where it is not the entry itself. Integers must
+        stand nowhere else in the object, unless they may be `shared`, since nothing is read or written by them.
         """
         given = self.get(entry) if value is MISSING else value
         array = self.view.array(given)
         if array is None:
             self.fail(entry, "it must be an array of numbers", given)
+        if given.handles > 1 and not shared and array.dtype.kind in "iuV":
+            # What else holds it may write to it after it was checked: some methods do so to what they are given.
+            self.fail(entry, "it must stand nowhere else in the object, for its numbers are believed")
         if kinds and not (array.dtype == kinds if kinds[-1:].isdigit() else array.dtype.kind in kinds and array.dtype.isnative):
             self.fail(entry, f"its dtype must be {kinds if kinds[-1:].isdigit() else 'native, of kind ' + ' or '.join(kinds)}", array.dtype)
         if shape is not None and not _fits(array.shape, shape):
@@ -254,6 +275,7 @@ class Subject:
             self.fail(entry, "it must be a list, a tuple or an array of objects", given)
         if length is not None and len(found) != length:
             self.fail(entry, f"it must hold {length} items", f"{len(found)} items")
+        self.view.charge(len(found))
         return found
 
     def part(self, entry: str, *names: str, value: Any = MISSING) -> Subject:
