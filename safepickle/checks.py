@@ -31,6 +31,8 @@ _MAX_ITEM_BYTES: Final = (1 << 31) - 1
 _MAX_DTYPE_DEPTH: Final = 16
 _MAX_DTYPE_NODES: Final = 10_000
 _MAX_EMPTY_ITEMS: Final = 1_000_000
+# Looking at an item costs more than copying one, and what is so charged is short in what libraries write.
+_SLOW: Final = 8
 _INTEGER_FORMATS: Final = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?", "f4": "f", "f8": "d"}
 
 
@@ -398,7 +400,7 @@ def _estimator(made: Made, findings: Findings) -> str | None:
             return f"its entry {name!r} holds something that is no estimator"
         if name in _METHOD_ENTRIES:
             named = value if type(value) is tuple else value.items if type(value) is List else (value,)
-            findings.charge(len(named))
+            findings.charge(_SLOW * len(named))
             if not all(type(each) in _ATOMS and each in _METHODS for each in named):
                 return f"its entry {name!r} names a method that is not one of {', '.join(sorted(filter(None, _METHODS)))}"
     return None
@@ -408,7 +410,7 @@ def _index(made: Made, findings: Findings) -> str | None:
     """`_new_Index(cls, keywords)`: the class is made with these keywords, and hashes the names among them."""
     keywords = dict(made.args[1].entries())
     for keyword, value in keywords.items():
-        findings.charge(len(value.items) if type(value) is List else 1)
+        findings.charge(_SLOW * len(value.items) if type(value) is List else 1)
         if keyword in ("name", "closed", "sortorder", "start", "stop", "step"):
             good = _is_name(value, findings)
         elif keyword == "names":
@@ -543,7 +545,7 @@ def _may_be_estimator(value: Any) -> bool:
 def _is_plain_dict(value: Any, findings: Findings) -> bool:
     if type(value) is not Dict:
         return False
-    findings.charge(len(value.flat))
+    findings.charge(_SLOW * len(value.flat))
     return all(_is_plain(each, findings) for each in value.flat[1::2])
 
 

@@ -348,9 +348,10 @@ class _Judge:
                 )
             elif _holds_huge_integer(made):
                 self._refuse(made, "hash", made.callee, "it would be hashed, and holds an integer of thousands of bits, whose hash is never cheap")
-        self._judge_collisions()
         if self.refusals:
             self._raise()
+        # Last, since it computes keys, which takes for granted that they were judged.
+        self._judge_collisions()
         return Admitted(
             self.trace,
             self.policy,

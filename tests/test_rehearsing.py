@@ -28,8 +28,8 @@ def test_what_would_take_the_process_along_is_refused(deed):
     """A native reader that crashes, aborts, hangs or exits must do so elsewhere."""
     started = time.monotonic()
     with pytest.raises(StateError, match=FATAL[deed]):
-        loads(signed([Native(deed)]), key=KEY, allow=[Native], rehearse=True, limits=Limits(rehearsal_seconds=5))
-    assert time.monotonic() - started < 60
+        loads(signed([Native(deed)]), key=KEY, allow=[Native], rehearse=True, limits=Limits(rehearsal_seconds=5 if deed == "hang" else 60))
+    assert time.monotonic() - started < 120
 
 
 def test_what_a_library_refuses_is_told_as_ever():

@@ -274,10 +274,11 @@ def _check_categorical(array: Subject) -> None:
 
 
 def _check_times(array: Subject) -> None:
-    """A DatetimeArray or TimedeltaArray: numpy's dates or durations in the unit that its dtype says."""
+    """A DatetimeArray or TimedeltaArray: numpy's dates or durations in one of the units that pandas has, which its dtype says as well."""
     dtype, values = array.made.state[:2]
     found = array.array("_ndarray", "Mm", value=values)
     unit = array.np.datetime_data(found.dtype)
+    array.require(unit[0] in ("s", "ms", "us", "ns") and unit[1] == 1, "_ndarray", "its unit must be one of s, ms, us and ns", found.dtype)
     described = array.view.findings.dtype(dtype)
     if described is not None:
         expected = array.view.dtype(described)

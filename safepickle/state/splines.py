@@ -20,7 +20,7 @@ from .view import MISSING, Check, Subject
 __all__ = ["CHECKS"]
 
 _DEGREE: Final = 200
-"""The work for a point grows with the square of the degree; nobody fits one of 30."""
+"""The work for a point grows with the square of the degree, that for roots with its cube; nobody fits one of 30."""
 _FITPACK_DEGREE: Final = 19
 """interpolate/fitpack, fpbspl.f: room for 20 values on the stack. Integrals of splines of degree 5 are of a higher one."""
 _DEPTH: Final = 10_000
@@ -145,7 +145,8 @@ def _check_piecewise(polynomial: Subject) -> None:
         polynomial.require(len(breaks) >= 2, place, "it must hold two breakpoints", len(breaks))
         for entry in _named(polynomial, "_c", "c"):
             found = _coefficients(polynomial, entry, (1, len(breaks) - 1))
-            polynomial.require(found.shape[1] == len(breaks) - 1, entry, f"it must have {len(breaks) - 1} intervals", found.shape)
+            good = found.shape[1] == len(breaks) - 1 and found.shape[0] <= _DEGREE + 1
+            polynomial.require(good, entry, f"it must have {len(breaks) - 1} intervals, of degree {_DEGREE} at most", found.shape)
 
 
 def _check_grid(interpolator: Subject) -> None:
