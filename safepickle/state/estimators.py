@@ -31,8 +31,9 @@ _SIZES: Final = frozenset(
 def _check_estimator(estimator: Subject) -> None:
     """Refuse sizes that nothing in the file goes with, and numbers of threads or processes that no machine has."""
     view = estimator.view
-    for entry in _SIZES & estimator.entries.keys():
-        _check_size(estimator, entry, estimator.get(entry))
+    for entry, value in estimator.entries.items():
+        if entry in _SIZES:
+            _check_size(estimator, entry, value)
     if type(view.number(estimator.get("n_init"))) is int:
         # `partial_fit` of Birch fits what it holds.
         estimator.integer("n_init", 0, _MAX_STARTS)
@@ -54,6 +55,8 @@ def _check_estimator(estimator: Subject) -> None:
 def _check_size(estimator: Subject, entry: str, value: Any) -> None:
     """Refuse a size, or one of a list of sizes, that is larger than plenty. An array of no dimension would pass for an integer later."""
     view = estimator.view
+    if type(value) is int and -1 <= value <= view.plenty:
+        return
     array = view.array(value)
     if array is not None:
         estimator.require(array.ndim, entry, "it must be an integer", array)

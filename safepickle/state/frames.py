@@ -24,6 +24,8 @@ _ARRAYS: Final = ("numpy:_frombuffer", "numpy:ndarray", "numpy:memmap")
 _LINKS: Final = 8
 """From an index to its data, to the arrays within: no form that pandas writes has more."""
 _WORD: Final = 1 << 63
+_DENSE: Final = 1 << 27
+"""Values of a sparse array, which most of what pandas does with one makes dense."""
 
 
 def _shape(view: View, value: Any) -> Shape | None:
@@ -326,7 +328,7 @@ def _check_sparse_array(array: Subject) -> None:
 def _check_positions(index: Subject) -> None:
     """An IntIndex: rising positions below its length. pandas looks at them as well, after it has cut them to 32 bits."""
     length, positions = index.made.args
-    index.integer("length", 0, (1 << 31) - 1, length)
+    index.integer("length", 0, max(_DENSE, index.view.plenty), length)
     found = index.array("indices", "i", (None,), positions)
     index.within("indices", found, 0, length)
     index.require((found[1:] > found[:-1]).all(), "indices", "each position must be larger than the one before")

@@ -35,10 +35,9 @@ def check_trees(trees: Sequence[Subject]) -> None:
         tree.integer("node_count", count, count)
         tree.integer("max_depth", 0, count)
         classes = tree.view.array(tree.made.args[1])
-        tree.require(
-            classes is not None and classes.shape == (n_outputs,) and classes.min() >= 1, "n_classes", "each output must have a class", classes
-        )
-        tree.array("values", "f8", (count, n_outputs, int(classes.max())))
+        counts = classes.tolist() if classes is not None and classes.shape == (n_outputs,) else []
+        tree.require(counts and min(counts) >= 1, "n_classes", "each output must have a class", classes)
+        tree.array("values", "f8", (count, n_outputs, max(counts)))
         _require_fields(tree, each, "left_child", "right_child", "feature")
         nodes.append(each)
         widths.append(n_features)
@@ -169,7 +168,7 @@ def _check_decision_tree(estimator: Subject) -> None:
     n_features, _, n_outputs = tree.made.args
     estimator.integer("n_features_in_", n_features, n_features)
     estimator.integer("n_outputs_", n_outputs, n_outputs)
-    counts = tree.view.array(tree.made.args[1])
+    counts = tree.view.array(tree.made.args[1]).tolist()
     if n_outputs == 1 and "n_classes_" in estimator.entries:
         estimator.integer("n_classes_", counts[0], counts[0])
     if not estimator.has("classes_"):
@@ -180,7 +179,7 @@ def _check_decision_tree(estimator: Subject) -> None:
     else:
         classes = estimator.items("classes_", n_outputs)
         lengths = [estimator.view.length(each) for each in classes]
-        estimator.require(lengths == counts.tolist(), "classes_", f"it must hold {counts.tolist()[:8]} classes", lengths[:8])
+        estimator.require(lengths == counts, "classes_", f"it must hold {counts[:8]} classes", lengths[:8])
 
 
 def _check_forest(forest: Subject) -> None:

@@ -35,6 +35,7 @@ class View:
         self.np: Any = sys.modules.get("numpy")
         self._arrays: dict[int, Any] = {}
         self._dtypes: dict[Any, Any] = {}
+        self._numbers: dict[int, Any] = {}
         self._lineages: dict[int, tuple[str, ...]] = {}
         self._subjects: dict[int, Subject] = {}
         self._asked: set[tuple[Any, ...]] = set()
@@ -46,7 +47,7 @@ class View:
 
     def array(self, value: Any) -> Any:
         """Return an exact `numpy.ndarray` of plain or structured items as a view, or None for anything else."""
-        found = self.findings.array(value)
+        found = self.findings.arrays.get(id(value)) if type(value) is Made else None
         if found is None:
             return None
         known = self._arrays.get(id(value))
@@ -75,7 +76,8 @@ class View:
         if not len(raw):
             # numpy makes no view of nothing.
             return self.np.empty(shape, self.dtype(dtype), order)
-        return self.np.frombuffer(raw, self.dtype(dtype)).reshape(shape, order=order)
+        flat = self.np.frombuffer(raw, self.dtype(dtype))
+        return flat if len(shape) == 1 else flat.reshape(shape, order=order)
 
     def dtype(self, described: Dtype) -> Any:
         """Return the numpy dtype of a description that the policy has judged."""
@@ -96,10 +98,14 @@ class View:
         """Return a Python or numpy number, or None for anything else; a bool is no number."""
         if type(value) is int or type(value) is float:
             return value
-        if type(value) is Made and self.policy.canonical(value.callee.key) == _SCALAR:
-            number = self.findings.number(value)
-            return None if type(number) is bool else number
-        return None
+        if type(value) is not Made:
+            return None
+        known = self._numbers.get(id(value), MISSING)
+        if known is MISSING:
+            number = self.findings.number(value) if self.policy.canonical(value.callee.key) == _SCALAR else None
+            known = self._numbers[id(value)] = None if type(number) is bool else number
+        found: int | float | None = known
+        return found
 
     def truth(self, value: Any) -> bool | None:
         """Return a bool of Python or numpy, or None for anything else."""
@@ -154,7 +160,11 @@ class View:
 
     def is_a(self, value: Any, *names: str) -> bool:
         """Tell whether a value is an object of one of the classes, or of one derived from them."""
-        return type(value) is Made and any(name in self.lineage(value) for name in names)
+        if type(value) is not Made:
+            return False
+        lineage = self.lineage(value)
+        # One name mostly, and the first of a lineage is the class itself.
+        return lineage[0] in names or not set(names).isdisjoint(lineage)
 
     def charge(self, count: int) -> None:
         """Count items that are looked at one by one. Raises `LimitError` if the same ones are, over and over."""
@@ -247,7 +257,7 @@ class Subject:
     def integer(self, entry: str, low: int, high: int, value: Any = MISSING) -> int:
         """Return an entry as an integer from `low` to `high`."""
         given = self.get(entry) if value is MISSING else value
-        number = self.view.number(given)
+        number = given if type(given) is int else self.view.number(given)
         if type(number) is not int or not low <= number <= high:
             self.fail(entry, f"it must be {low}" if low == high else f"it must be an integer from {low} to {high}", given)
         return number
