@@ -11,8 +11,9 @@ every name and what is done with it, and only then build. `dump` judges the same
 not load is refused where the model is trained.
 
 - `dump`, `load`, `dumps`, `loads`: as in pickle, with a key.
-- `verify` authenticates a file, `inspect` shows its header; neither unpickles.
-- `SecretKey`, `Keyring`, `read_key`: keys. A key has no default and is never an argument of a command.
+- `verify` authenticates a file, `inspect` shows its header, `sign` and `resign` add and replace signatures; none unpickles.
+- `Pins` keep the newest serial of each context, for hosts that must refuse rollbacks.
+- `SecretKey`; `PrivateKey` and `PublicKey`; `Keyring`, `Trusted`, `read_key`: keys. A key has no default and is never an argument of a command.
 - `Policy`, `Limits`: what a file may use, and what it may cost. The default policy covers scikit-learn, numpy, scipy and pandas.
 - `suggest` proposes rules for classes of one's own.
 - Everything refused raises a `SafePickleError`; its class names the stage.
@@ -36,8 +37,10 @@ from .errors import (
     VersionMismatchError,
     VersionMismatchWarning,
 )
-from .keys import Keyring, SecretKey, Signature, read_key
-from .verifying import inspect, verify
+from .keyring import Keyring, Trusted
+from .keys import PrivateKey, PublicKey, SecretKey, Signature, Signer, Verifier, read_key
+from .pins import Pin, Pins
+from .verifying import inspect, resign, sign, verify
 
 if TYPE_CHECKING:
     from .machine import Limits
@@ -55,16 +58,23 @@ __all__ = [
     "KeyringError",
     "LimitError",
     "Limits",
+    "Pin",
+    "Pins",
     "Policy",
     "PolicyError",
+    "PrivateKey",
     "ProgramError",
+    "PublicKey",
     "SafePickleError",
     "SecretKey",
     "Signature",
+    "Signer",
     "StateError",
+    "Trusted",
     "UnknownKeyError",
     "UnsignedError",
     "UntrustedInfo",
+    "Verifier",
     "VersionMismatchError",
     "VersionMismatchWarning",
     "dump",
@@ -73,6 +83,8 @@ __all__ = [
     "load",
     "loads",
     "read_key",
+    "resign",
+    "sign",
     "suggest",
     "verify",
 ]

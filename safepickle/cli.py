@@ -15,11 +15,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from . import __version__, container
+from . import __version__, container, openssf
 from .container import Info
-from .errors import KeyringError, SafePickleError
-from .keys import AnyKey, Keyring, SecretKey, read_key
-from .verifying import inspect, verify
+from .errors import AuthenticationError, FormatError, KeyringError, SafePickleError
+from .keyring import AnyKey, Keyring, Trusted, as_keyring
+from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKey, SecretKey, parse_key
+from .pins import Pins
+from .verifying import inspect, resign, sign, verify
 
 __all__ = ["main"]
 
@@ -27,6 +29,13 @@ OK: Final = 0
 REFUSED: Final = 1
 FAILED: Final = 2
 SUFFIX: Final = ".spkl"
+# The keys of the commands, where no option names one: the one that signs, and those that verify.
+KEY: Final = "SAFEPICKLE_KEY"
+VERIFY_KEYS: Final = "SAFEPICKLE_VERIFY_KEYS"
+
+
+class _RefusedError(Exception):
+    """What the report rests on was refused: exit 1 with this line of the report."""
 
 
 class _CannotError(Exception):
@@ -46,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run(options)
         sys.stdout.flush()
         return code
+    except _RefusedError as error:
+        print(_printable(str(error)))
+        return REFUSED
     except (_CannotError, KeyringError, ValueError) as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -77,12 +89,30 @@ def _parser() -> argparse.ArgumentParser:
 
     keygen = commands.add_parser(
         "keygen",
-        help="make a secret key",
-        description="Make a secret key. It goes to stdout, for a secret store, or into a file that only you can read.",
-        epilog="example: safepickle keygen --output model.key    then use it as --key file:model.key",
+        help="make a secret key, or a key pair",
+        description=(
+            "Make a key. A secret key signs and verifies; of a key pair the private key signs, and the public key, which is no secret, "
+            "only verifies. The key goes to stdout, for a secret store, or into a file that only you can read."
+        ),
+        epilog="example: safepickle keygen --suite ed25519 --output trainer.key --public trainer.pub",
+    )
+    keygen.add_argument(
+        "--suite", choices=(HMAC_SHA256, ED25519, HYBRID, ECDSA_P256), default=HMAC_SHA256, help=f"the kind of key (default {HMAC_SHA256})"
     )
     keygen.add_argument("-o", "--output", metavar="FILE", help="write the key to FILE, which must not exist (mode 0600)")
+    keygen.add_argument("--public", metavar="FILE", help="write the public key of a pair to FILE, which must not exist")
+    keygen.add_argument("--pem", action="store_true", help="write a key pair as PEM instead of one line each")
     keygen.set_defaults(run=_keygen)
+
+    public = commands.add_parser(
+        "pubkey",
+        help="print the public key of a private one",
+        description="Print the public key that belongs to a private key, or to one in a key service. It is not secret.",
+        epilog="example: safepickle pubkey --key file:trainer.key > trainer.pub",
+    )
+    _add_key(public)
+    public.add_argument("--pem", action="store_true", help="print it as PEM instead of one line")
+    public.set_defaults(run=_pubkey)
 
     check = commands.add_parser(
         "verify",
@@ -91,10 +121,19 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: safepickle verify models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod",
     )
     check.add_argument("paths", nargs="+", metavar="PATH", help=f"a file, a folder (every *{SUFFIX} below it), or - for stdin")
-    _add_key(check, required=True)
-    check.add_argument("--context", help="the context that every file must have been signed for")
-    check.add_argument("--min-serial", type=int, metavar="N", help="the least serial that every file must have")
-    check.add_argument("--threshold", type=int, default=1, metavar="N", help="how many different trusted keys must have signed (default 1)")
+    _add_key(check)
+    _add_expectations(check)
+    check.add_argument(
+        "--bundle", metavar="FILE", help="an OpenSSF Model Signing bundle, made with an elliptic-curve key, that must list every file as it is"
+    )
+    check.add_argument(
+        "--bundle-key",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a public elliptic-curve key that may have made the bundle, beside those of --key",
+    )
+    check.add_argument("--pins", metavar="FILE", help="a pins file that every file must satisfy: see `safepickle pins`")
     check.add_argument("--format", choices=("text", "json"), default="text", help="the form of the report (default text)")
     check.set_defaults(run=_verify)
 
@@ -105,9 +144,50 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: safepickle inspect model.spkl --key env:SAFEPICKLE_KEY",
     )
     show.add_argument("path", metavar="PATH", help="a file, or - for stdin")
-    _add_key(show, required=False)
+    _add_key(show)
     show.add_argument("--format", choices=("text", "json"), default="text", help="the form of the report (default text)")
     show.set_defaults(run=_inspect)
+
+    for name, run, what, example in (
+        ("sign", _sign, "add a signature to", "safepickle sign model.spkl --key env:APPROVER_KEY --trust file:trainer.pub"),
+        ("resign", _resign, "replace the signatures of", "safepickle resign models/ --key file:new.key --trust file:old.pub"),
+    ):
+        again = commands.add_parser(
+            name,
+            help=f"{what} files that trusted keys have signed; nothing is unpickled",
+            description=f"Verify each file, {what} it, and replace it as a whole. Header and content stay as they are; nothing is unpickled.",
+            epilog=f"example: {example}",
+        )
+        again.add_argument("paths", nargs="+", metavar="PATH", help=f"a file, or a folder (every *{SUFFIX} below it)")
+        _add_key(again, "the key that signs, as env:NAME, file:PATH, keyring:PATH, awskms:ID or pkcs11:...; never the key itself")
+        again.add_argument(
+            "--trust",
+            action="append",
+            default=[],
+            metavar="URI",
+            help=f"a key whose signature the file must have; may be given several times (default: {VERIFY_KEYS}, else the keyring of --key)",
+        )
+        _add_expectations(again)
+        again.set_defaults(run=run)
+
+    pins = commands.add_parser(
+        "pins",
+        help="keep the newest serial of each context, and check files against it",
+        description="Keep and check a small reviewed file of the newest serial, or the exact file, of each context: for hosts that refuse rollbacks.",
+    )
+    pin_actions = pins.add_subparsers(title="actions", required=True, metavar="ACTION")
+    for name, run, what in (
+        ("check", _pins_check, "refuse files that are older than the pins say, or that no pin is for"),
+        ("update", _pins_update, "move the pins to these files, never back to an older serial"),
+    ):
+        action = pin_actions.add_parser(name, help=what, epilog=f"example: safepickle pins {name} models/ --pins pins.toml --key file:trainer.pub")
+        action.add_argument("paths", nargs="+", metavar="PATH", help=f"a file, or a folder (every *{SUFFIX} below it)")
+        action.add_argument("--pins", required=True, metavar="FILE", help="the pins file")
+        _add_key(action)
+        _add_expectations(action)
+        if name == "update":
+            action.add_argument("--exact", action="store_true", help="pin the exact file instead of its serial")
+        action.set_defaults(run=run)
 
     policy = commands.add_parser("policy", help="propose rules for classes of your own", description="Work on a policy.")
     actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -132,44 +212,216 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_key(parser: argparse.ArgumentParser, *, required: bool) -> None:
+def _add_key(parser: argparse.ArgumentParser, what: str = "") -> None:
     parser.add_argument(
         "--key",
         action="append",
-        required=required,
+        default=[],
         metavar="URI",
-        help="a trusted key as env:NAME or file:PATH; may be given several times; never the key itself",
+        help=what
+        or f"a trusted key as env:NAME, file:PATH or keyring:PATH, may be given several times; never the key itself (default: {VERIFY_KEYS}, {KEY})",
     )
 
 
+def _add_expectations(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--context", help="the context that every file must have been signed for")
+    parser.add_argument("--min-serial", type=int, metavar="N", help="the least serial that every file must have")
+    parser.add_argument("--threshold", type=int, default=1, metavar="N", help="how many different trusted keys must have signed (default 1)")
+
+
+def _trusted(uris: Sequence[str]) -> Keyring | None:
+    """Return the keys that verify: those of the options, else of the environment, or None if there are none."""
+    rings = [as_keyring(uri) for uri in uris]
+    if not uris:
+        rings = [_listed(each) for each in os.environ.get(VERIFY_KEYS, "").split()]
+        if os.environ.get(KEY):
+            rings.append(as_keyring(f"env:{KEY}"))
+    if not rings:
+        return None
+    # The same key may be named by the environment twice; in the options that is a slip.
+    members = [each for ring in rings for each in ring.members]
+    if not uris:
+        members = _merged(members)
+    return Keyring(None, *members, denied=frozenset().union(*(ring.denied for ring in rings)))
+
+
+def _merged(members: Iterable[Trusted]) -> list[Trusted]:
+    """Return each key once. One that is listed twice is trusted only while both entries trust it."""
+    found: dict[tuple[str, str], Trusted] = {}
+    for each in members:
+        name = (each.key.suite, each.key.key_id)
+        old = found.get(name)
+        if old is not None:
+            begins = [moment for moment in (old.not_before, each.not_before) if moment is not None]
+            ends = [moment for moment in (old.not_after, each.not_after) if moment is not None]
+            each = Trusted(each.key, old.name, max(begins, default=None), min(ends, default=None), old.uri)  # noqa: PLW2901
+        found[name] = each
+    return list(found.values())
+
+
+def _listed(text: str) -> Keyring:
+    """Return what one word of the environment variable names: a key in textual form, or a URI."""
+    return Keyring(None, parse_key(text.encode(), VERIFY_KEYS)) if text.startswith("spk") else as_keyring(text)
+
+
 def _keys(uris: Sequence[str]) -> Keyring:
-    return Keyring(*(read_key(uri) for uri in uris))
+    ring = _trusted(uris)
+    if ring is None:
+        raise _CannotError(f"no key: pass --key env:NAME, file:PATH or keyring:PATH, or set {VERIFY_KEYS} or {KEY}")
+    return ring
+
+
+def _signer(uris: Sequence[str]) -> Keyring:
+    if len(uris) > 1:
+        raise _CannotError("one key signs at a time: give --key once, and run the command again for the next")
+    if not uris and not os.environ.get(KEY):
+        raise _CannotError(f"no key to sign with: pass --key env:NAME, file:PATH or keyring:PATH, or set {KEY}")
+    return as_keyring(uris[0] if uris else f"env:{KEY}")
 
 
 def _keygen(options: argparse.Namespace) -> int:
-    key = SecretKey.generate()
-    if options.output is None:
-        print(key.to_text())
-    else:
-        try:
-            descriptor = os.open(options.output, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            raise _CannotError(f"{options.output} exists: a key is never overwritten; choose another name, or move it away first") from None
-        except OSError as error:
-            raise _CannotError(f"{options.output} cannot be written: {error.strerror}") from None
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(f"# safepickle secret key {key.key_id}: whoever has it can sign. Keep it away from the models.\n{key.to_text()}\n")
+    if options.suite == HMAC_SHA256:
+        if options.public is not None or options.pem:
+            raise _CannotError(f"a secret key has no public half and no PEM: choose a key pair, with --suite {ED25519}")
+        secret = SecretKey.generate()
+        head, text = f"# safepickle secret key {secret.key_id}: whoever has it can sign. Keep it away from the models.\n", f"{secret.to_text()}\n"
+        _write_key(options.output, head + text if options.output else text, 0o600)
+        print(f"made key {secret.key_id} ({secret.suite})", file=sys.stderr)
+        return OK
+    key = PrivateKey.generate(options.suite)
+    public = key.public_key()
+    shown = public.to_pem().decode() if options.pem else f"{public.to_text()}\n"
+    if options.public is not None:
+        _write_key(options.public, shown if options.pem else f"# safepickle public key {key.key_id}: it verifies, and is not secret.\n{shown}", 0o644)
+    head = f"# safepickle private key {key.key_id}: whoever has it can sign. Keep it away from the models.\n"
+    text = key.to_pem().decode() if options.pem else f"{key.to_text()}\n"
+    _write_key(options.output, head + text if options.output else text, 0o600)
     print(f"made key {key.key_id} ({key.suite})", file=sys.stderr)
+    if options.public is None:
+        print(f"its public key: {public.to_text()}", file=sys.stderr)
     return OK
+
+
+def _write_key(path: str | None, text: str, mode: int) -> None:
+    if path is None:
+        print(text, end="")
+        return
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError:
+        raise _CannotError(f"{path} exists: a key is never overwritten; choose another name, or move it away first") from None
+    except OSError as error:
+        raise _CannotError(f"{path} cannot be written: {error.strerror}") from None
+    with open(descriptor, "w", encoding="ascii") as file:
+        file.write(text)
+
+
+def _pubkey(options: argparse.Namespace) -> int:
+    key = _signer(options.key).primary
+    if isinstance(key, SecretKey):
+        raise _CannotError(f"key {key.key_id} is a secret key, which has no public half: make a key pair with `safepickle keygen --suite {ED25519}`")
+    public = key if isinstance(key, PublicKey) else getattr(key, "public_key", lambda: None)()
+    if not isinstance(public, PublicKey):
+        raise _CannotError(f"key {key.key_id} has no public half: whoever verifies with it asks its key service")
+    print(public.to_pem().decode() if options.pem else public.to_text(), end="" if options.pem else "\n")
+    return OK
+
+
+def _sign(options: argparse.Namespace) -> int:
+    return _signed_again(options, sign, "signed")
+
+
+def _resign(options: argparse.Namespace) -> int:
+    return _signed_again(options, resign, "signed anew")
+
+
+def _signed_again(options: argparse.Namespace, again: Callable[..., Info], done: str) -> int:
+    _check_expectations(options)
+    signer = _signer(options.key)
+    # What may not sign now is told before any file is looked at.
+    signer.sign(bytes(32))
+    trusted = _trusted(options.trust) if options.trust or os.environ.get(VERIFY_KEYS) else signer
+
+    def run(path: str) -> str:
+        again(path, key=signer, signed_by=trusted, context=options.context, min_serial=options.min_serial, threshold=options.threshold)
+        return f"{done} by {signer.primary.key_id}"
+
+    return _each(options.paths, run, done)
+
+
+def _each(paths: Iterable[str], run: Callable[[str], str], done: str) -> int:
+    """Run something on each file and print a line for each; a file that is refused does not keep the next from its turn."""
+    good = refused = 0
+    for path in _files(paths):
+        if path == "-":
+            raise _CannotError("files are named here: stdin cannot be written back")
+        try:
+            print(f"{_printable(path)}: {run(path)}")
+            good += 1
+        except KeyringError:
+            raise
+        except (SafePickleError, OSError, ValueError) as error:
+            print(f"{_printable(path)}: REFUSED: {type(error).__name__}: {_printable(str(error))}")
+            refused += 1
+    print(f"{good} {done}, {refused} refused", file=sys.stderr)
+    return REFUSED if refused else OK
+
+
+def _pins(options: argparse.Namespace, *, must_exist: bool) -> Pins:
+    try:
+        return Pins.read(options.pins)
+    except FileNotFoundError:
+        if must_exist:
+            raise _CannotError(f"{options.pins} does not exist: make it with `safepickle pins update`") from None
+        return Pins()
+    except (FormatError, OSError) as error:
+        raise _CannotError(f"{error}") from None
+
+
+def _pins_check(options: argparse.Namespace) -> int:
+    _check_expectations(options)
+    key, pins = _keys(options.key), _pins(options, must_exist=True)
+
+    def run(path: str) -> str:
+        info = verify(path, key=key, context=options.context, min_serial=options.min_serial, threshold=options.threshold)
+        pins.check(info)
+        return f"as pinned, {_summary(info)}"
+
+    return _each(options.paths, run, "as pinned")
+
+
+def _pins_update(options: argparse.Namespace) -> int:
+    _check_expectations(options)
+    key, pins = _keys(options.key), _pins(options, must_exist=False)
+
+    def run(path: str) -> str:
+        nonlocal pins
+        info = verify(path, key=key, context=options.context, min_serial=options.min_serial, threshold=options.threshold)
+        pins = pins.updated(info, exact=options.exact)
+        return f"pinned, {_summary(info)}"
+
+    code = _each(options.paths, run, "pinned")
+    # All or nothing: a file that was refused leaves the pins as they were.
+    if code == OK:
+        pins.write(options.pins)
+    else:
+        print(f"safepickle: {_printable(options.pins)} was not changed", file=sys.stderr)
+    return code
+
+
+def _check_expectations(options: argparse.Namespace) -> None:
+    if not 1 <= options.threshold <= container.MAX_SIGNATURES or (options.min_serial or 0) < 0:
+        raise _CannotError("--threshold is from 1 to 16, and --min-serial not negative")
 
 
 def _verify(options: argparse.Namespace) -> int:
     key = _keys(options.key)
-    if not 1 <= options.threshold <= container.MAX_SIGNATURES or (options.min_serial or 0) < 0:
-        raise _CannotError("--threshold is from 1 to 16, and --min-serial not negative")
+    _check_expectations(options)
+    pins = None if options.pins is None else _pins(options, must_exist=True)
+    bundle = None if options.bundle is None else _bundle(options, key)
     results = []
     for path in _files(options.paths):
-        info, error = _verified(path, key, options)
+        info, error = _verified(path, key, options, pins, bundle)
         results.append((path, info, error))
         if options.format == "text":
             print(f"{_printable(path)}: " + (_summary(info) if info is not None else f"REFUSED: {type(error).__name__}: {error}"))
@@ -182,10 +434,34 @@ def _verify(options: argparse.Namespace) -> int:
     return REFUSED if refused else OK
 
 
-def _verified(path: str, key: AnyKey, options: argparse.Namespace) -> tuple[Info | None, Exception | None]:
+def _bundle(options: argparse.Namespace, key: Keyring) -> openssf.Bundle:
     try:
-        source: Any = sys.stdin.buffer if path == "-" else path
-        return verify(source, key=key, context=options.context, min_serial=options.min_serial, threshold=options.threshold), None
+        more = [openssf.BundleKey.read(path) for path in options.bundle_key]
+        return openssf.authenticate(openssf.read_bundle(options.bundle), openssf.bundle_keys(key, more))
+    except (FormatError, AuthenticationError) as error:
+        raise _RefusedError(f"{options.bundle}: REFUSED: {type(error).__name__}: {error}") from None
+    except OSError as error:
+        raise _CannotError(f"{options.bundle} cannot be read: {error.strerror}") from None
+
+
+def _verified(
+    path: str, key: AnyKey, options: argparse.Namespace, pins: Pins | None, bundle: openssf.Bundle | None
+) -> tuple[Info | None, Exception | None]:
+    expected = {"context": options.context, "min_serial": options.min_serial, "threshold": options.threshold}
+    try:
+        if bundle is None:
+            info = verify(sys.stdin.buffer if path == "-" else path, key=key, **expected)
+        else:
+            with contextlib.ExitStack() as stack:
+                file = sys.stdin.buffer if path == "-" else stack.enter_context(io.FileIO(path, "rb"))
+                name = None if bundle.single or path == "-" else openssf.resource_name(path, os.path.dirname(options.bundle))
+                # The bytes that are verified are those whose digest is compared: the file is read once.
+                reader: Any = bundle.reader(file, name)
+                info = verify(reader, key=key, **expected)
+                reader.finish()
+        if pins is not None:
+            pins.check(info)
+        return info, None
     except (SafePickleError, OSError) as error:
         # A file that cannot be read is refused, never skipped.
         return None, error

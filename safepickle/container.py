@@ -23,7 +23,6 @@ import json
 import mmap
 import os
 import platform
-import secrets
 import stat
 import struct
 import time
@@ -33,9 +32,11 @@ from datetime import UTC, datetime, timedelta
 from typing import IO, Any, Final, NoReturn, TypeVar
 
 from .errors import AuthenticationError, FormatError, LimitError, UnsignedError
-from .keys import SIGNATURE_LENGTHS, Keyring, Signature
+from .files import Bytes, replace, write_all
+from .keyring import Keyring
+from .keys import SUITES, Signature
 
-__all__ = ["Info", "Opened", "UntrustedInfo", "open", "peek", "seal", "verify", "write"]
+__all__ = ["Info", "Opened", "UntrustedInfo", "open", "peek", "resign", "seal", "verify", "write"]
 
 MAGIC: Final = b"\x89SPKL\r\n\x1a"
 VERSION: Final = 1
@@ -55,8 +56,7 @@ MAX_TEXT: Final = 1024
 MAX_METADATA_DEPTH: Final = 64
 MAX_METADATA_BYTES: Final = 1 << 20
 
-SUITE_CODES: Final = {"hmac-sha256": 1}
-_SUITE_NAMES: Final = {code: name for name, code in SUITE_CODES.items()}
+_SUITES: Final = {suite.code: suite for suite in SUITES.values()}
 
 _SNIFF_BYTES: Final = 512
 _READ_BYTES: Final = 1 << 20
@@ -64,7 +64,6 @@ _WINDOW_BYTES: Final = 1 << 24
 # Below this size a thread pool costs more than it saves.
 _PARALLEL_BYTES: Final = 4 << 20
 
-Bytes = bytes | bytearray | memoryview
 File = str | os.PathLike[str] | IO[bytes]
 
 _MADE_HERE: Final = object()
@@ -187,7 +186,7 @@ def seal(
     )
     if len(raw) > MAX_HEADER_BYTES:
         raise ValueError(f"the header would take {len(raw)} bytes, over the {MAX_HEADER_BYTES} that the format allows")
-    return [*_front(raw, keyring.sign(hashlib.sha256(raw).digest())), *segments]
+    return [*_front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=created)), *segments]
 
 
 def write(pieces: Iterable[Bytes], file: File) -> None:
@@ -201,7 +200,7 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
         if not hasattr(writer, "write") or isinstance(writer, io.TextIOBase):
             raise TypeError(f"a file is a path or a binary file object (mode 'wb'), not {type(file).__name__}: the call is dump(obj, file, key=...)")
         for piece in pieces:
-            _write_all(file, piece)
+            write_all(file, piece)
         return
     _check_no_key(file)
     # Written through a symbolic link, as open() would, rather than replacing the link.
@@ -212,52 +211,14 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
     if mode is not None and not stat.S_ISREG(mode):
         with io.FileIO(path, "wb") as special:
             for piece in pieces:
-                _write_all(special, piece)
+                write_all(special, piece)
         return
-    _replace(path, pieces, None if mode is None else mode & 0o777)
-
-
-def _replace(path: str, pieces: Iterable[Bytes], mode: int | None) -> None:
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".safepickle-{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-    try:
-        with io.FileIO(descriptor, "wb") as sibling:
-            if mode is not None and hasattr(os, "fchmod"):
-                os.fchmod(sibling.fileno(), mode)
-            for piece in pieces:
-                _write_all(sibling, piece)
-            os.fsync(sibling.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":
-        # The rename is done; a folder that cannot be opened or synced makes it no failure.
-        with contextlib.suppress(OSError):
-            directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
-
-
-def _write_all(file: Any, piece: Bytes) -> None:
-    view = memoryview(piece).cast("B")
-    while len(view):
-        count = file.write(view)
-        # Raw files write a part, or None for nothing if they do not block. Others write all, and some return None.
-        if count is None:
-            if isinstance(file, io.RawIOBase):
-                raise BlockingIOError("the file is in non-blocking mode: hand in a blocking one")
-            return
-        view = view[count:]
+    replace(path, pieces, None if mode is None else mode & 0o777)
 
 
 def _front(raw: bytes, signatures: Sequence[Signature]) -> tuple[bytes, ...]:
     """Return prefix, signature block, header and padding."""
-    entries = sorted((SUITE_CODES[each.suite], bytes.fromhex(each.key_id), each.value) for each in signatures)
+    entries = sorted((SUITES[each.suite].code, bytes.fromhex(each.key_id), each.value) for each in signatures)
     block = b"".join(SIGNATURE_HEAD.pack(code, key_id, len(value)) + value for code, key_id, value in entries)
     prefix = PREFIX.pack(MAGIC, VERSION, len(entries), len(block), len(raw))
     padding = bytes(_padding(len(prefix) + len(block) + len(raw)))
@@ -421,7 +382,7 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
     with _source(file) as source:
         view = source.map() if map_file else None
         front = _read_front(source if view is None else _Source(_ViewFile(view), len(view)))
-        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold))
+        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold), now=now())
         header = _parse_header(front.raw)
         _check_expectations(header, context, min_serial, int(now()))
         if header.body_bytes > max_body_bytes:
@@ -456,12 +417,12 @@ def verify(
     """Authenticate the whole container like `open`, in constant memory, and return what its header says."""
     with _source(file) as source:
         front = _read_front(source)
-        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold))
+        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold), now=now())
         header = _parse_header(front.raw)
         _check_expectations(header, context, min_serial, int(now()))
         _check_size(source, front, header)
-        _check_body_in_windows(source, header)
-        source.check_end()
+        for _ in _verified_windows(source, header):
+            pass
     return _info(Info, front, header, trusted)
 
 
@@ -565,7 +526,7 @@ class _ViewFile:
 
 def _check_no_key(file: Any) -> None:
     """Refuse a key in place of a path: errors and logs repeat paths."""
-    if isinstance(file, str) and "spk1_" in file:
+    if isinstance(file, str) and any(form in file for form in ("spk1_", "spkpriv1_")):
         raise TypeError("the file is what looks like a key: the calls are dump(obj, file, key=...) and load(file, key=...)")
 
 
@@ -633,12 +594,12 @@ def _parse_signatures(block: bytes, count: int) -> tuple[Signature, ...]:
             break
         code, key_id, length = SIGNATURE_HEAD.unpack_from(block, at)
         at += SIGNATURE_HEAD.size
-        suite = _SUITE_NAMES.get(code, f"unknown suite {code}")
+        suite = _SUITES.get(code)
         value = block[at : at + length]
         at += length
-        if SIGNATURE_LENGTHS.get(suite, length) != length:
-            raise FormatError(f"a signature of suite {suite} has {length} bytes instead of {SIGNATURE_LENGTHS[suite]}")
-        signatures.append(Signature(suite, key_id.hex(), value))
+        if suite is not None and suite.signature_bytes != length:
+            raise FormatError(f"a signature of suite {suite.name} has {length} bytes instead of {suite.signature_bytes}")
+        signatures.append(Signature(f"unknown suite {code}" if suite is None else suite.name, key_id.hex(), value))
         order.append((code, key_id))
     if at != len(block) or len(signatures) != count:
         raise FormatError("the signature block is damaged: its length does not fit the signatures in it")
@@ -825,7 +786,11 @@ def _check_body_padding(view: memoryview, header: _Header, offset: int) -> None:
         end = start + length
 
 
-def _check_body_in_windows(source: _Source, header: _Header) -> None:
+def _verified_windows(source: _Source, header: _Header) -> Iterator[memoryview]:
+    """Yield the body piece by piece, each once its chunks were verified, and check that the file ends there.
+
+    A piece is valid until the next is asked for.
+    """
     window = memoryview(bytearray(min(header.body_bytes, max(_WINDOW_BYTES, header.chunk_bytes))))
     left = header.body_bytes
     at = 0
@@ -835,8 +800,10 @@ def _check_body_in_windows(source: _Source, header: _Header) -> None:
         found = _chunk_digests([view], header.chunk_bytes)
         _compare_digests(found, header.chunks[first : first + len(found)], first, header.chunk_bytes)
         _check_body_padding(view, header, at)
+        yield view
         at += len(view)
         left -= len(view)
+    source.check_end()
 
 
 def _info(kind: type[_Kind], front: _Front, header: _Header, trusted: tuple[str, ...]) -> _Kind:
@@ -867,6 +834,50 @@ def _appended(what: str) -> NoReturn:
 
 def _truncated(what: str, expected: int, found: int) -> NoReturn:
     raise FormatError(f"{what} ends after {max(found, 0)} of {expected} bytes: the file is cut off; fetch it again from where it was made")
+
+
+# --- signing again ---------------------------------------------------------------------------------------------
+
+
+def resign(
+    path: str | os.PathLike[str],
+    trusted: Keyring,
+    signer: Keyring,
+    *,
+    add: bool,
+    context: str | None = None,
+    min_serial: int | None = None,
+    threshold: int = 1,
+    now: Callable[[], float] = time.time,
+) -> Info:
+    """Verify a file with the keys of `trusted`, sign the same header with the primary of `signer`, and replace the file as a whole.
+
+    With `add` the signatures that the file has stay beside the new one, but for an older one by the same key; without it the
+    new one stands alone. Header and body stay byte for byte what they were; nothing is unpickled. Returns the
+    `Info` of the file as it was verified. Raises like `verify`, `KeyringError` if the primary cannot sign, `OSError`.
+    """
+    _check_no_key(path)
+    real = os.path.realpath(path)
+    with _source(real) as source:
+        if source.size is None:
+            raise ValueError(f"{os.fspath(path)} is not a regular file, so it cannot be replaced")
+        front = _read_front(source)
+        good = trusted.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold), now=now())
+        header = _parse_header(front.raw)
+        _check_expectations(header, context, min_serial, int(now()))
+        _check_size(source, front, header)
+        made = signer.sign(front.digest, now=now())
+        replaced = {(each.suite, each.key_id) for each in made}
+        kept = [each for each in front.signatures if (each.suite, each.key_id) not in replaced] if add else []
+        unknown = [each for each in kept if each.suite not in SUITES]
+        if unknown:
+            raise FormatError(f"the file has a signature of {unknown[0].suite}, which this release cannot write again: upgrade safepickle-ml")
+        if len(kept) + len(made) > MAX_SIGNATURES:
+            raise ValueError(f"the file has {len(kept)} signatures and {MAX_SIGNATURES} is the most: replace them with `resign`")
+        mode = os.fstat(source.file.fileno()).st_mode & 0o777
+        # Nothing is renamed before the last chunk was verified: what does not hold raises out of the generator.
+        replace(real, itertools.chain(_front(front.raw, [*kept, *made]), _verified_windows(source, header)), mode)
+    return _info(Info, front, header, good)
 
 
 # --- what a file is that is not ours ---------------------------------------------------------------------------

@@ -29,7 +29,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from . import container
 from .errors import AuthenticationError, KeyringError, PolicyError, SafePickleError, UnknownKeyError, UnsignedError
-from .keys import SecretKey, as_keyring
+from .keyring import as_keyring
+from .keys import SecretKey
 from .pickling import dump, load
 
 __all__ = ["HouseRules", "run", "serve"]

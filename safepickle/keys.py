@@ -1,13 +1,15 @@
-"""Keys: secrets, their ids, the keyring, and signatures over 32-byte digests.
+"""Keys: secrets, private and public keys, their ids, the keyring, and signatures over 32-byte digests.
 
 Promises:
-- A key carries its suite, so a file can never choose how it is checked.
-- A key id is derived from the key. It says which key, and nothing about it.
+- A key carries its suite, so a file can never choose how it is checked: a signature is looked up by suite and key id.
+- A key id is derived from the key, under its suite. It says which key, and nothing about it.
+- A public key verifies and cannot sign; what it is made of never serves as a secret.
 - The MAC key is derived from the secret with HKDF (RFC 5869) under a label of this format, so the same secret in
   another product, or in another version of this format, makes unrelated MACs.
 - Secrets are in no repr, no error and no pickle; they are compared in constant time.
 
-What is signed is always short: see `signed_message`. This module knows nothing of files or pickles.
+What is signed is always short: see `signed_message`. A key may live elsewhere: whatever has a suite, a key id, and `sign` or
+`verify` over 32-byte digests is one (`Signer`, `Verifier`; see `integrations`). This module knows nothing of files or pickles.
 """
 
 from __future__ import annotations
@@ -16,20 +18,76 @@ import base64
 import binascii
 import hashlib
 import hmac
+import importlib
 import os
 import re
 import secrets
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol, TypeVar, runtime_checkable
 
-from .errors import AuthenticationError, KeyringError, UnknownKeyError
+from .errors import AuthenticationError, KeyringError
 
-__all__ = ["HMAC_SHA256", "AnyKey", "Key", "Keyring", "SecretKey", "Signature", "as_keyring", "read_key", "signed_message"]
+__all__ = [
+    "ECDSA_P256",
+    "ED25519",
+    "HMAC_SHA256",
+    "HYBRID",
+    "REMOTE_HMAC",
+    "SUITES",
+    "Key",
+    "PrivateKey",
+    "PublicKey",
+    "SecretKey",
+    "Signature",
+    "Signer",
+    "Suite",
+    "Verifier",
+    "as_key",
+    "can_sign",
+    "check_not_writable",
+    "ecdsa_from_der",
+    "parse_key",
+    "public_key_id",
+    "read_key",
+    "read_regular",
+    "remote_key_id",
+    "signed_message",
+]
 
 HMAC_SHA256: Final = "hmac-sha256"
-SIGNATURE_LENGTHS: Final = {HMAC_SHA256: 32}
+ED25519: Final = "ed25519"
+HYBRID: Final = "ed25519+ml-dsa-65"
+ECDSA_P256: Final = "ecdsa-p256-sha256"
+REMOTE_HMAC: Final = "remote-hmac-sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    """A way to sign: its code in the signature block, and the bytes of its signatures, public and private keys (0: none)."""
+
+    name: str
+    code: int
+    signature_bytes: int
+    public_bytes: int = 0
+    private_bytes: int = 0
+
+
+SUITES: Final = {
+    suite.name: suite
+    for suite in (
+        Suite(HMAC_SHA256, 1, 32),
+        # RFC 8032.
+        Suite(ED25519, 2, 64, 32, 32),
+        # Both must hold: Ed25519, then ML-DSA-65 (FIPS 204) with an empty context; the private key of the latter is its seed.
+        Suite(HYBRID, 3, 64 + 3309, 32 + 1952, 32 + 32),
+        # FIPS 186-5; r and s, 32 bytes each, big-endian, s in the lower half, so that there is one signature and not two.
+        Suite(ECDSA_P256, 4, 64, 65, 32),
+        # HMAC-SHA256 under a key that never leaves a key service, so that service verifies.
+        Suite(REMOTE_HMAC, 5, 32),
+    )
+}
 
 KEY_ID_BYTES: Final = 8
 MIN_SECRET_BYTES: Final = 32
@@ -40,9 +98,33 @@ MIN_DISTINCT_BYTES: Final = 8
 
 _LABEL: Final = b"safepickle container v1"
 _HKDF_INFO: Final = b"safepickle container v1 hmac-sha256"
-_TEXT_FORM: Final = re.compile(r"spk1_([0-9a-f]{16})_([A-Za-z0-9_-]+)")
+_TEXT_FORM: Final = re.compile(r"(spk(?:pub|priv)?1)_([0-9a-f]{16})_([A-Za-z0-9_-]+)")
+_SECRET_TEXT: Final = "spk1"  # noqa: S105 - what a textual secret begins with
+_PRIVATE_TEXT: Final = "spkpriv1"
+_PUBLIC_TEXT: Final = "spkpub1"
+_PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
+# The y of the points of small order on edwards25519, canonical and not: under such a "key" signatures hold that nobody made.
+_ED_PRIME: Final = (1 << 255) - 19
+_ED_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER: Final = frozenset((0, 1, _ED_PRIME - 1, _ED_ORDER_8, _ED_PRIME - _ED_ORDER_8, _ED_PRIME, _ED_PRIME + 1))
+_P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CHECKSUM_BYTES: Final = 4
-_NOT_SECRETS: Final = (b"-----BEGIN", b"ssh-", b"sk-ssh-", b"sk-ecdsa-", b"ecdsa-", b"spk1_", b"env:", b"file:", b"AGE-SECRET-KEY-", b"age1")
+_NOT_SECRETS: Final = (
+    b"-----BEGIN",
+    b"ssh-",
+    b"sk-ssh-",
+    b"sk-ecdsa-",
+    b"ecdsa-",
+    b"spk1_",
+    b"spkpub1_",
+    b"spkpriv1_",
+    b"env:",
+    b"file:",
+    b"AGE-SECRET-KEY-",
+    b"age1",
+)
+# What stands somewhere in a file of a key or keyring: random bytes have none of it.
+_MARKS: Final = (b"-----BEGIN", b"spk1_", b"spkpub1_", b"spkpriv1_", b"keyring = ", b"ssh-ed25519 ", b"ssh-rsa ", b'"kty"')
 # How public and private keys begin in DER: a sequence of (a version and) a sequence of an object identifier.
 _DER_KEY: Final = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01.)?\x30.\x06", re.DOTALL)
 
@@ -81,7 +163,7 @@ class SecretKey:
 
     suite: Final = HMAC_SHA256
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes | bytearray) -> None:
         self._secret = _checked_secret(secret)
         mac_key, self._key_id = _derive(self._secret)
         self._mac = hmac.new(mac_key, digestmod=hashlib.sha256)
@@ -102,17 +184,7 @@ class SecretKey:
 
         Raises `KeyringError`; the message never holds any part of the secret.
         """
-        match = _TEXT_FORM.fullmatch(text.strip()) if isinstance(text, str) else None
-        if match is None:
-            raise KeyringError("this is not a textual key: it must be one line 'spk1_<key id>_<base64url>' as `safepickle keygen` writes it")
-        key_id, encoded = match.groups()
-        try:
-            raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
-        except (binascii.Error, ValueError):
-            raw = b""
-        secret, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
-        if not hmac.compare_digest(checksum, _checksum(key_id, secret)) or _base64url(raw) != encoded:
-            raise KeyringError(f"the textual key {key_id} is damaged: its checksum does not match; copy it again, whole, from where you keep it")
+        key_id, secret = _from_text(text, _SECRET_TEXT)
         key = cls(secret)
         if key.key_id != key_id:
             raise KeyringError(f"the textual key says key id {key_id} but its secret has key id {key.key_id}")
@@ -120,7 +192,7 @@ class SecretKey:
 
     def to_text(self) -> str:
         """Return the textual form, **which contains the secret**: one line of `[A-Za-z0-9_-]`, with a checksum."""
-        return f"spk1_{self.key_id}_{_base64url(self._secret + _checksum(self.key_id, self._secret))}"
+        return _to_text(_SECRET_TEXT, self.key_id, self._secret)
 
     @property
     def key_id(self) -> str:
@@ -166,111 +238,285 @@ class SecretKey:
         self.__getstate__()
 
 
-Key = SecretKey
+class PrivateKey:
+    """The half of a key pair that signs: Ed25519, or Ed25519 and ML-DSA-65 together, or ECDSA over P-256.
 
-
-class Keyring:
-    """Keys that the holder trusts: the primary signs, all of them verify.
-
-    Order is not meaning: the signing key is `primary`, by name. Give several to read files of a retired key
-    while new ones are signed with the new key.
+    Make one with `PrivateKey.generate()`, keep `to_text()` or `to_pem()` where files are signed, and give
+    `public_key()` to whoever verifies.
     """
 
-    __slots__ = ("_by_id", "_primary")
+    __slots__ = ("_parts", "_public", "_raw")
 
-    def __init__(self, primary: Key | bytes | str, *others: Key | bytes | str) -> None:
-        keys = [as_key(each) for each in (primary, *others)]
-        self._primary: Key = keys[0]
-        self._by_id = {(key.suite, key.key_id): key for key in keys}
-        if len(self._by_id) != len(keys):
-            raise KeyringError("the same key is in the keyring twice; name each key once")
+    def __init__(self, suite: str, raw: bytes) -> None:
+        known = _asymmetric(suite)
+        if not isinstance(raw, bytes) or len(raw) != known.private_bytes:
+            raise KeyringError(f"a private key of suite {suite} has {known.private_bytes} bytes")
+        self._raw = raw
+        self._parts = _private_parts(suite, raw)
+        self._public = PublicKey(suite, _public_raw(suite, self._parts))
 
-    @property
-    def primary(self) -> Key:
-        """The key that signs."""
-        return self._primary
+    @classmethod
+    def generate(cls, suite: str = ED25519) -> PrivateKey:
+        """Return a new key. `suite` is "ed25519", "ed25519+ml-dsa-65" or "ecdsa-p256-sha256".
 
-    def find(self, suite: str, key_id: str) -> Key | None:
-        """Return the trusted key of that suite and id, or None."""
-        return self._by_id.get((suite, key_id))
-
-    def sign(self, digest: bytes) -> tuple[Signature, ...]:
-        """Return the primary's signature over a 32-byte digest."""
-        key = self.primary
-        return (Signature(key.suite, key.key_id, key.sign(digest)),)
-
-    def verify(self, digest: bytes, signatures: tuple[Signature, ...], *, threshold: int = 1) -> tuple[str, ...]:
-        """Return the ids of the trusted keys that signed the 32-byte digest.
-
-        A signature under a key of this ring that does not hold refuses the whole; one under an unknown key is
-        skipped. Raises `AuthenticationError`, or `UnknownKeyError` when no signature is by a key of this ring.
+        The second is for files that must stay trustworthy for decades: whoever can break one of its halves forges nothing.
+        Raises `KeyringError` if the installed `cryptography` does not have the suite.
         """
-        good = []
-        for signature in signatures:
-            key = self.find(signature.suite, signature.key_id)
-            if key is not None:
-                key.verify(digest, signature.value)
-                good.append(key.key_id)
-        if not good:
-            signed = ", ".join(f"{each.key_id} ({each.suite})" for each in signatures)
-            raise UnknownKeyError(
-                f"the file is signed by key {signed}; you trust {', '.join(self.key_ids)}; "
-                "pass the key that signed it, or have it signed again with yours"
-            )
-        if len(set(good)) < threshold:
-            raise AuthenticationError(
-                f"{len(set(good))} trusted key(s) signed the file ({', '.join(good)}) and threshold={threshold} asks for more; "
-                "have another trusted key sign it"
-            )
-        return tuple(good)
+        known = _asymmetric(suite)
+        if suite == ECDSA_P256:
+            return cls(suite, (1 + secrets.randbelow(_P256_ORDER - 1)).to_bytes(32, "big"))
+        return cls(suite, secrets.token_bytes(known.private_bytes))
+
+    @classmethod
+    def from_text(cls, text: str) -> PrivateKey:
+        """Return the key from its textual form `spkpriv1_<key id>_<base64url>`. Raises `KeyringError`, which never holds any part of it."""
+        key_id, payload = _from_text(text, _PRIVATE_TEXT)
+        return _same_id(cls(_suite_of(payload), payload[1:]), key_id)
+
+    def to_text(self) -> str:
+        """Return the textual form, **which contains the private key**: one line of `[A-Za-z0-9_-]`, with a checksum."""
+        return _to_text(_PRIVATE_TEXT, self.key_id, bytes((SUITES[self.suite].code,)) + self._raw)
+
+    @classmethod
+    def from_pem(cls, data: bytes, password: bytes | None = None) -> PrivateKey:
+        """Return the key from PKCS #8 in PEM; a hybrid key is two blocks, Ed25519 first. Raises `KeyringError`."""
+        loaded = [_load_private_pem(block, password) for block in _pem_blocks(data, "PRIVATE KEY")]
+        suite, raw = _raw_private(loaded)
+        return cls(suite, raw)
+
+    def to_pem(self, password: bytes | None = None) -> bytes:
+        """Return PKCS #8 in PEM, **which contains the private key**, encrypted if a password is given."""
+        from cryptography.hazmat.primitives import serialization
+
+        how: Any = serialization.NoEncryption() if password is None else serialization.BestAvailableEncryption(password)
+        encoding, form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+        return b"".join(part.private_bytes(encoding, form, how) for part in self._parts)
+
+    def public_key(self) -> PublicKey:
+        """Return the half that verifies."""
+        return self._public
 
     @property
-    def key_ids(self) -> tuple[str, ...]:
-        """The ids of all keys, the primary's first."""
-        return tuple(key.key_id for key in self)
+    def suite(self) -> str:
+        """The name of its suite."""
+        return self._public.suite
 
-    def __iter__(self) -> Iterator[Key]:
-        return iter(self._by_id.values())
+    @property
+    def key_id(self) -> str:
+        """Sixteen hexadecimal digits that name this key pair. Not secret."""
+        return self._public.key_id
 
-    def __len__(self) -> int:
-        return len(self._by_id)
+    def sign(self, digest: bytes) -> bytes:
+        """Return the signature over a 32-byte digest."""
+        message = signed_message(self.suite, bytes.fromhex(self.key_id), digest)
+        if self.suite == ECDSA_P256:
+            return _ecdsa_signature(self._parts[0], message)
+        return b"".join(part.sign(message) for part in self._parts)
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if `signature` is this key's over the 32-byte digest, else raise `AuthenticationError`."""
+        self._public.verify(digest, signature)
 
     def __repr__(self) -> str:
-        if not hasattr(self, "_by_id"):
-            return "<Keyring>"
-        others = "".join(f", {key_id}" for key_id in self.key_ids[1:])
-        return f"<Keyring primary={self.primary.key_id}{others}>"
+        return f"<PrivateKey {self.key_id} {self.suite}>" if hasattr(self, "_public") else "<PrivateKey>"
 
-    def __copy__(self) -> Keyring:
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PrivateKey):
+            return NotImplemented
+        return self.suite == other.suite and hmac.compare_digest(self._raw, other._raw)
+
+    def __hash__(self) -> int:
+        return hash((self.suite, self.key_id))
+
+    def __copy__(self) -> PrivateKey:
         return self
 
-    def __deepcopy__(self, memo: object) -> Keyring:
+    def __deepcopy__(self, memo: object) -> PrivateKey:
         return self
+
+    def __getstate__(self) -> NoReturn:
+        raise KeyringError("a private key is never pickled: move `to_text()` or `to_pem()` through a secret store instead")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise KeyringError("a keyring is never pickled: move the keys through a secret store instead")
+        self.__getstate__()
 
 
-AnyKey = Key | Keyring | str | bytes
-"""What the public functions take as `key`: a key, a keyring, a key URI, or raw bytes of at least 32."""
+class _PublicBytes(bytes):
+    """The bytes of a public key, which everyone may know: they are refused as a secret."""
+
+
+class PublicKey:
+    """The half of a key pair that verifies. It cannot sign, so a host that holds nothing else can load and cannot forge."""
+
+    __slots__ = ("_key_id", "_parts", "_raw", "_suite")
+
+    def __init__(self, suite: str, raw: bytes) -> None:
+        known = _asymmetric(suite)
+        if not isinstance(raw, bytes) or len(raw) != known.public_bytes:
+            raise KeyringError(f"a public key of suite {suite} has {known.public_bytes} bytes")
+        self._suite = suite
+        self._raw = raw
+        self._parts = _public_parts(suite, raw)
+        self._key_id = public_key_id(suite, raw)
+
+    @classmethod
+    def from_text(cls, text: str) -> PublicKey:
+        """Return the key from its textual form `spkpub1_<key id>_<base64url>`, checksum and key id verified. Raises `KeyringError`."""
+        key_id, payload = _from_text(text, _PUBLIC_TEXT)
+        return _same_id(cls(_suite_of(payload), payload[1:]), key_id)
+
+    def to_text(self) -> str:
+        """Return the textual form: one line of `[A-Za-z0-9_-]`, with a checksum."""
+        return _to_text(_PUBLIC_TEXT, self.key_id, bytes((SUITES[self.suite].code,)) + self._raw)
+
+    @classmethod
+    def from_pem(cls, data: bytes) -> PublicKey:
+        """Return the key from SubjectPublicKeyInfo in PEM; a hybrid key is two blocks, Ed25519 first. Raises `KeyringError`."""
+        loaded = [_load_public_pem(block) for block in _pem_blocks(data, "PUBLIC KEY")]
+        suite, raw = _raw_public(loaded)
+        return cls(suite, raw)
+
+    def to_pem(self) -> bytes:
+        """Return SubjectPublicKeyInfo in PEM."""
+        from cryptography.hazmat.primitives import serialization
+
+        encoding, form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        return b"".join(part.public_bytes(encoding, form) for part in self._parts)
+
+    @property
+    def raw(self) -> bytes:
+        """The bytes of the public key, as SPEC.md has them for its suite. They are refused as a secret."""
+        return _PublicBytes(self._raw)
+
+    @property
+    def suite(self) -> str:
+        """The name of its suite."""
+        return self._suite
+
+    @property
+    def key_id(self) -> str:
+        """Sixteen hexadecimal digits that name this key pair."""
+        return self._key_id
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if `signature` is this key's over the 32-byte digest, else raise `AuthenticationError`."""
+        from cryptography.exceptions import InvalidSignature
+
+        message = signed_message(self.suite, bytes.fromhex(self.key_id), digest)
+        try:
+            if len(signature) != SUITES[self.suite].signature_bytes:
+                raise InvalidSignature
+            if self.suite == ECDSA_P256:
+                _verify_ecdsa(self._parts[0], message, signature)
+            else:
+                self._parts[0].verify(signature[:64], message)
+                for part in self._parts[1:]:
+                    part.verify(signature[64:], message)
+        except InvalidSignature:
+            raise AuthenticationError(
+                f"the signature by key {self.key_id} does not hold: the file was changed after it was signed, or it is damaged; "
+                "fetch it again from where it was made"
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"<PublicKey {self.key_id} {self.suite}>" if hasattr(self, "_key_id") else "<PublicKey>"
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, PublicKey):
+            return NotImplemented
+        return (self._suite, self._raw) == (other._suite, other._raw)
+
+    def __hash__(self) -> int:
+        return hash((self._suite, self._key_id))
+
+    def __reduce__(self) -> tuple[Callable[[str], PublicKey], tuple[str]]:
+        return PublicKey.from_text, (self.to_text(),)
+
+
+@runtime_checkable
+class Signer(Protocol):
+    """A key that can sign, wherever it lives: its suite, its key id, and a signature over a 32-byte digest.
+
+    What is signed is `signed_message(suite, key id, digest)`. An implementation raises `KeyringError` if it cannot.
+    """
+
+    @property
+    def suite(self) -> str:
+        """The name of its suite."""
+
+    @property
+    def key_id(self) -> str:
+        """Sixteen hexadecimal digits: `public_key_id` of its public key, or `remote_key_id` of a key that has none."""
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the signature."""
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """A key that can verify, wherever it lives."""
+
+    @property
+    def suite(self) -> str:
+        """The name of its suite."""
+
+    @property
+    def key_id(self) -> str:
+        """Sixteen hexadecimal digits."""
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if the signature holds, else raise `AuthenticationError`; `KeyringError` if that cannot be found out."""
+
+
+Key = SecretKey | PrivateKey | PublicKey | Signer | Verifier
+
+
+def can_sign(key: Key) -> bool:
+    """Tell whether a key can sign, or only verify."""
+    return isinstance(key, Signer)
+
+
+def public_key_id(suite: str, raw: bytes) -> str:
+    """Return the key id of a public key: it names the key under its suite."""
+    return _named(b"safepickle container v1 public key", suite, raw)
+
+
+def remote_key_id(suite: str, name: str) -> str:
+    """Return the key id of a key that has no public half and never leaves its service, from the service's own name of it."""
+    return _named(b"safepickle container v1 remote key", suite, name.encode("utf-8"))
+
+
+def _named(label: bytes, suite: str, what: bytes) -> str:
+    digest = hashlib.sha256()
+    for field in (label, suite.encode("ascii"), what):
+        digest.update(len(field).to_bytes(4, "little") + field)
+    return digest.digest()[:KEY_ID_BYTES].hex()
 
 
 def as_key(key: Any) -> Key:
     """Return the key that `key` is or names: a key object, a key URI, or raw bytes of at least 32."""
-    if isinstance(key, SecretKey):
+    if isinstance(key, (SecretKey, PrivateKey, PublicKey)):
         return key
     if isinstance(key, str):
         return read_key(key)
     if isinstance(key, (bytes, bytearray)):
-        return SecretKey(bytes(key))
+        return SecretKey(key)
     if key is None:
-        raise KeyringError("no key: pass key=read_key('env:SAFEPICKLE_KEY'), a SecretKey or a Keyring; there is no way to load or sign without one")
-    raise KeyringError(f"a key is a SecretKey, a Keyring, a key URI such as 'env:SAFEPICKLE_KEY', or bytes of at least 32, not {type(key).__name__}")
+        raise KeyringError("no key: pass key=read_key('env:SAFEPICKLE_KEY'), a key object or a Keyring; there is no way to load or sign without one")
+    if not isinstance(key, type) and isinstance(key, (Signer, Verifier)):
+        return _checked_foreign(key)
+    raise KeyringError(
+        "a key is a SecretKey, PrivateKey, PublicKey or Keyring, a key URI such as 'env:SAFEPICKLE_KEY', or bytes of at least 32, "
+        f"not {type(key).__name__}"
+    )
 
 
-def as_keyring(key: Any) -> Keyring:
-    """Return `key` if it is a keyring, else a keyring of that one key (see `as_key`)."""
-    return key if isinstance(key, Keyring) else Keyring(key)
+def _checked_foreign(key: Signer | Verifier) -> Signer | Verifier:
+    if key.suite not in SUITES:
+        raise KeyringError(f"a key of suite {key.suite!a} cannot be used: there are {', '.join(SUITES)}")
+    if not isinstance(key.key_id, str) or not re.fullmatch(r"[0-9a-f]{16}", key.key_id):
+        raise KeyringError("a key id is 16 lower-case hexadecimal digits: see keys.public_key_id() and keys.remote_key_id()")
+    return key
 
 
 def read_key(uri: str) -> Key:
@@ -285,17 +531,35 @@ def read_key(uri: str) -> Key:
     reader = _READERS.get(scheme) if colon else None
     if reader is None:
         # The text is not repeated: it may well be a secret.
-        if uri.startswith("spk1_"):
+        if uri.startswith(("spk1_", "spkpriv1_", "spkpub1_")):
             raise KeyringError(
                 "this is a key itself, not a key URI: keep it in an environment variable and pass 'env:NAME', "
-                "or use SecretKey.from_text() where it really must be text"
+                "or use from_text() of its class where it really must be text"
             )
         raise KeyringError("a key is named by a URI, 'env:NAME' or 'file:PATH'; a password or other text is not a key")
-    if "spk1_" in rest:
+    if _TEXT_FORM.search(rest):
         raise KeyringError(f"'{scheme}:' is followed by what looks like a key itself: a URI says where the key is, as in 'env:NAME'")
     if not rest:
         raise KeyringError(f"'{scheme}:' names nothing: write 'env:NAME' or 'file:PATH'")
     return reader(rest)
+
+
+def parse_key(data: bytes, where: str) -> Key:
+    """Return the key of a textual form or PEM. Raises `KeyringError` that says where it stands, never what it holds."""
+    text = data.strip()
+    try:
+        if text.startswith(b"-----BEGIN"):
+            return PublicKey.from_pem(text) if b"PUBLIC KEY-----" in text.partition(b"\n")[0] else PrivateKey.from_pem(text)
+        line = text.decode("ascii", "replace")
+        for form, kind in ((_PUBLIC_TEXT, PublicKey), (_PRIVATE_TEXT, PrivateKey)):
+            if line.startswith(f"{form}_"):
+                found: Key = kind.from_text(line)
+                return found
+        if not line.startswith(f"{_SECRET_TEXT}_"):
+            raise KeyringError("this is not a textual key: it must be one line 'spk1_<key id>_<base64url>' as `safepickle keygen` writes it, or PEM")
+        return SecretKey.from_text(line)
+    except KeyringError as error:
+        raise KeyringError(f"in {where}: {error}") from None
 
 
 def _from_environment(name: str) -> Key:
@@ -305,37 +569,50 @@ def _from_environment(name: str) -> Key:
         raise KeyringError(f"{name!a} cannot be the name of an environment variable") from None
     if not text:
         raise KeyringError(f"the environment variable {name} is not set: make a key with `safepickle keygen` and put it there")
-    try:
-        return SecretKey.from_text(text)
-    except KeyringError as error:
-        raise KeyringError(f"in the environment variable {name}: {error}") from None
+    return parse_key(text.encode("utf-8", "surrogateescape"), f"the environment variable {name}")
 
 
 def _from_file(path: str) -> Key:
+    data, mode = read_regular(path, "key file", MAX_KEY_FILE_BYTES)
+    lines = [line.strip() for line in data.splitlines()]
+    keys = [line for line in lines if line and not line.startswith(b"#")]
+    if keys and keys[0].startswith(b"-----BEGIN"):
+        key = parse_key(b"\n".join(keys), f"the key file {path}")
+    elif len(keys) != 1:
+        raise KeyringError(f"the key file {path} has {len(keys)} key lines; it must have exactly one, and comments start with '#'")
+    else:
+        key = parse_key(keys[0], f"the key file {path}")
+    if os.name == "posix":
+        if isinstance(key, PublicKey):
+            check_not_writable(path, "key file", mode)
+        else:
+            _check_key_file_mode(path, mode)
+    return key
+
+
+def read_regular(path: str, what: str, limit: int) -> tuple[bytes, int]:
+    """Return the content and the mode of a regular file of at most `limit` bytes. Raises `KeyringError`."""
     try:
         # Without blocking, so that a pipe in place of the file is refused rather than waited for.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         with open(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise KeyringError(f"the key file {path} is not a regular file")
-            if os.name == "posix":
-                _check_key_file_mode(path, status.st_mode)
-            data = file.read(MAX_KEY_FILE_BYTES + 1)
+                raise KeyringError(f"the {what} {path} is not a regular file")
+            data = file.read(limit + 1)
     except OSError as error:
-        raise KeyringError(f"the key file {path} cannot be read: {error.strerror}") from None
+        raise KeyringError(f"the {what} {path} cannot be read: {error.strerror}") from None
     except ValueError:
-        raise KeyringError(f"{path!a} cannot be the path of a key file") from None
-    if len(data) > MAX_KEY_FILE_BYTES:
-        raise KeyringError(f"the key file {path} is longer than {MAX_KEY_FILE_BYTES} bytes: that is no key file")
-    lines = [line.strip() for line in data.splitlines()]
-    keys = [line for line in lines if line and not line.startswith(b"#")]
-    if len(keys) != 1:
-        raise KeyringError(f"the key file {path} has {len(keys)} key lines; it must have exactly one, and comments start with '#'")
-    try:
-        return SecretKey.from_text(keys[0].decode("ascii", "replace"))
-    except KeyringError as error:
-        raise KeyringError(f"in the key file {path}: {error}") from None
+        raise KeyringError(f"{path!a} cannot be the path of a {what}") from None
+    if len(data) > limit:
+        raise KeyringError(f"the {what} {path} is longer than {limit} bytes: that is no {what}")
+    return data, status.st_mode
+
+
+def check_not_writable(path: str, what: str, mode: int) -> None:
+    """Refuse a file that others than its owner can write: who writes it says whom to trust."""
+    if stat.S_IMODE(mode) & 0o022:
+        raise KeyringError(f"the {what} {path} is writable by others (mode {stat.S_IMODE(mode):04o}): run `chmod go-w {path}`")
 
 
 def _check_key_file_mode(path: str, mode: int) -> None:
@@ -353,7 +630,225 @@ def _check_key_file_mode(path: str, mode: int) -> None:
         raise KeyringError(f"the key file {path} is writable by its group (mode {permissions:04o}): run `chmod 640 {path}`")
 
 
-_READERS: Final[dict[str, Callable[[str], Key]]] = {"env": _from_environment, "file": _from_file}
+def _remote(module: str) -> Callable[[str], Key]:
+    def read(rest: str) -> Key:
+        # Adapters stand above this module and their libraries are extras, so they are found when they are asked for.
+        found: Key = importlib.import_module(f"safepickle.integrations.{module}").from_uri(rest)
+        return found
+
+    return read
+
+
+_READERS: Final[dict[str, Callable[[str], Key]]] = {
+    "env": _from_environment,
+    "file": _from_file,
+    "awskms": _remote("aws_kms"),
+    "pkcs11": _remote("pkcs11"),
+    "vault": _remote("vault"),
+}
+
+
+# --- suites ----------------------------------------------------------------------------------------------------
+
+
+def _asymmetric(suite: Any) -> Suite:
+    known = SUITES.get(suite) if isinstance(suite, str) else None
+    if known is None or not known.public_bytes:
+        raise KeyringError(f"there is no suite {suite!a} of key pairs: there are {ED25519}, {HYBRID} and {ECDSA_P256}")
+    return known
+
+
+def _suite_of(payload: bytes) -> str:
+    for suite in SUITES.values():
+        if payload[:1] == bytes((suite.code,)):
+            return suite.name
+    raise KeyringError("the textual key is of a suite that this release does not know: upgrade safepickle-ml")
+
+
+def _mldsa() -> Any:
+    try:
+        from cryptography.hazmat.primitives.asymmetric import mldsa
+    except ImportError:
+        raise KeyringError(f"the installed cryptography has no ML-DSA, which suite {HYBRID} needs: pip install --upgrade cryptography") from None
+    return mldsa
+
+
+def _wrapped(what: str, make: Callable[[], Any]) -> Any:
+    """Return what `make` makes; what the library refuses is a `KeyringError` without any of the bytes."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    try:
+        return make()
+    except KeyringError:
+        raise
+    except UnsupportedAlgorithm:
+        raise KeyringError(f"the installed cryptography cannot use this {what}: pip install --upgrade cryptography") from None
+    except (ValueError, TypeError, OverflowError):
+        raise KeyringError(f"this is not a valid {what}") from None
+
+
+def _private_parts(suite: str, raw: bytes) -> tuple[Any, ...]:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    def make() -> tuple[Any, ...]:
+        if suite == ECDSA_P256:
+            return (ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1()),)
+        first = ed25519.Ed25519PrivateKey.from_private_bytes(raw[:32])
+        return (first,) if suite == ED25519 else (first, _mldsa().MLDSA65PrivateKey.from_seed_bytes(raw[32:]))
+
+    parts: tuple[Any, ...] = _wrapped(f"private key of suite {suite}", make)
+    return parts
+
+
+def _public_parts(suite: str, raw: bytes) -> tuple[Any, ...]:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+
+    def make() -> tuple[Any, ...]:
+        if suite == ECDSA_P256:
+            return (ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw),)
+        if int.from_bytes(raw[:32], "little") & ((1 << 255) - 1) in _SMALL_ORDER:
+            raise ValueError
+        first = ed25519.Ed25519PublicKey.from_public_bytes(raw[:32])
+        return (first,) if suite == ED25519 else (first, _mldsa().MLDSA65PublicKey.from_public_bytes(raw[32:]))
+
+    parts: tuple[Any, ...] = _wrapped(f"public key of suite {suite}", make)
+    return parts
+
+
+def _public_raw(suite: str, parts: tuple[Any, ...]) -> bytes:
+    public = [part.public_key() for part in parts]
+    return _point(public[0]) if suite == ECDSA_P256 else b"".join(part.public_bytes_raw() for part in public)
+
+
+def _point(public: Any) -> bytes:
+    from cryptography.hazmat.primitives import serialization
+
+    raw: bytes = public.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint)
+    return raw
+
+
+def _ecdsa_signature(private: Any, message: bytes) -> bytes:
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    return ecdsa_from_der(private.sign(message, ec.ECDSA(hashes.SHA256())))
+
+
+def ecdsa_from_der(der: bytes) -> bytes:
+    """Return an ECDSA signature over P-256 as SPEC.md has it, from the DER that libraries and services give."""
+    from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
+
+    r, s = decode_dss_signature(der)
+    return r.to_bytes(32, "big") + min(s, _P256_ORDER - s).to_bytes(32, "big")
+
+
+def _verify_ecdsa(public: Any, message: bytes, signature: bytes) -> None:
+    from cryptography.exceptions import InvalidSignature
+    from cryptography.hazmat.primitives import hashes
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    if not 0 < r < _P256_ORDER or not 0 < s <= _P256_ORDER // 2:
+        raise InvalidSignature
+    public.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+
+
+def _pem_blocks(data: Any, ending: str) -> list[bytes]:
+    if not isinstance(data, (bytes, bytearray)):
+        raise KeyringError(f"PEM is bytes, not {type(data).__name__}")
+    found = list(_PEM.finditer(bytes(data)))
+    if not found:
+        raise KeyringError("this is not PEM: it has no block between '-----BEGIN' and '-----END'")
+    if _PEM.sub(b"", bytes(data)).strip():
+        raise KeyringError("there is text between or around the blocks of this PEM: a key file holds one key and nothing else")
+    for block in found:
+        label = block[1].decode("ascii")
+        if not label.endswith(ending):
+            raise KeyringError(f"this PEM holds a {label.lower()}, and a {ending.lower()} is needed here")
+    return [block[0] for block in found]
+
+
+def _load_private_pem(block: bytes, password: bytes | None) -> Any:
+    from cryptography.hazmat.primitives import serialization
+
+    if password is None and b"ENCRYPTED" in block:
+        raise KeyringError("this private key is encrypted: decrypt it into a secret store, or read it with PrivateKey.from_pem(data, password)")
+    return _wrapped("private key in PEM, or not with this password", lambda: serialization.load_pem_private_key(block, password))
+
+
+def _load_public_pem(block: bytes) -> Any:
+    from cryptography.hazmat.primitives import serialization
+
+    return _wrapped("public key in PEM", lambda: serialization.load_pem_public_key(block))
+
+
+def _kinds(loaded: list[Any]) -> list[str]:
+    """Return what kinds of key were read, as the names of the classes in `cryptography`."""
+    return [type(each).__name__.removesuffix("PrivateKey").removesuffix("PublicKey") for each in loaded]
+
+
+def _suite_of_kinds(loaded: list[Any]) -> str:
+    kinds = _kinds(loaded)
+    if kinds == ["Ed25519"]:
+        return ED25519
+    if kinds == ["Ed25519", "MLDSA65"]:
+        return HYBRID
+    if len(loaded) == 1 and getattr(getattr(loaded[0], "curve", None), "name", "") == "secp256r1":
+        return ECDSA_P256
+    raise KeyringError("a key in PEM is Ed25519, Ed25519 followed by ML-DSA-65, or an elliptic-curve key on P-256")
+
+
+def _raw_private(loaded: list[Any]) -> tuple[str, bytes]:
+    suite = _suite_of_kinds(loaded)
+    if suite == ECDSA_P256:
+        return suite, loaded[0].private_numbers().private_value.to_bytes(32, "big")
+    return suite, b"".join(each.private_bytes_raw() for each in loaded)
+
+
+def _raw_public(loaded: list[Any]) -> tuple[str, bytes]:
+    suite = _suite_of_kinds(loaded)
+    return suite, _point(loaded[0]) if suite == ECDSA_P256 else b"".join(each.public_bytes_raw() for each in loaded)
+
+
+# --- textual form ----------------------------------------------------------------------------------------------
+
+_Pair = TypeVar("_Pair", PrivateKey, PublicKey)
+
+_FORMS: Final = {_SECRET_TEXT: "secret key", _PRIVATE_TEXT: "private key", _PUBLIC_TEXT: "public key"}
+
+
+def _from_text(text: Any, form: str) -> tuple[str, bytes]:
+    """Return key id and payload of a textual key of that form. Raises `KeyringError`, which never holds any part of the payload."""
+    match = _TEXT_FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    if match is None:
+        raise KeyringError(
+            f"this is not a textual {_FORMS[form]}: it must be one line '{form}_<key id>_<base64url>' as `safepickle keygen` writes it"
+        )
+    found, key_id, encoded = match.groups()
+    if found != form:
+        raise KeyringError(f"{key_id} is a {_FORMS[found]}, and a {_FORMS[form]} is needed here")
+    try:
+        raw = base64.b64decode(encoded + "=" * (-len(encoded) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    payload, checksum = raw[:-_CHECKSUM_BYTES], raw[-_CHECKSUM_BYTES:]
+    if not hmac.compare_digest(checksum, _checksum(form, key_id, payload)) or _base64url(raw) != encoded:
+        raise KeyringError(f"the textual key {key_id} is damaged: its checksum does not match; copy it again, whole, from where you keep it")
+    return key_id, payload
+
+
+def _to_text(form: str, key_id: str, payload: bytes) -> str:
+    return f"{form}_{key_id}_{_base64url(payload + _checksum(form, key_id, payload))}"
+
+
+def _same_id(key: _Pair, key_id: str) -> _Pair:
+    if key.key_id != key_id:
+        raise KeyringError(f"the textual key says key id {key_id} but its content has key id {key.key_id}")
+    return key
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------
 
 
 def _checked_secret(secret: Any) -> bytes:
@@ -365,9 +860,14 @@ def _checked_secret(secret: Any) -> bytes:
         )
     if len(secret) > MAX_SECRET_BYTES:
         raise KeyringError(f"a secret of {len(secret)} bytes is too long: at most {MAX_SECRET_BYTES}")
-    if secret.lstrip().startswith(_NOT_SECRETS) or _DER_KEY.match(secret) or b'"kty"' in secret:
+    if (
+        isinstance(secret, _PublicBytes)
+        or secret.lstrip().startswith(_NOT_SECRETS)
+        or any(mark in secret for mark in _MARKS)
+        or _DER_KEY.match(secret)
+    ):
         raise KeyringError(
-            "these bytes are a textual, PEM, DER or JSON key, not a secret: use read_key() or SecretKey.from_text(); "
+            "these bytes are a textual, PEM, DER or JSON key, or a file of such, not a secret: use read_key() or from_text() of its class; "
             "a public key must never serve as a secret"
         )
     if len(set(secret)) < MIN_DISTINCT_BYTES:
@@ -385,9 +885,9 @@ def _derive(secret: bytes) -> tuple[bytes, bytes]:
     return material[:32], material[32:]
 
 
-def _checksum(key_id: str, secret: bytes) -> bytes:
+def _checksum(form: str, key_id: str, payload: bytes) -> bytes:
     """Four bytes that catch a slip in copying; they protect against nothing else."""
-    return hashlib.sha256(b"spk1_" + key_id.encode("ascii") + b"_" + secret).digest()[:_CHECKSUM_BYTES]
+    return hashlib.sha256(f"{form}_{key_id}_".encode("ascii") + payload).digest()[:_CHECKSUM_BYTES]
 
 
 def _base64url(raw: bytes) -> str:

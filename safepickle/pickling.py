@@ -25,8 +25,8 @@ from typing import Any, Final, Literal, NoReturn
 from . import container, rehearsing, state
 from .container import File, Info
 from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
-from .keys import AnyKey, as_keyring
-from .machine import Limits, trace
+from .keyring import AnyKey, as_keyring
+from .machine import Bytes, Limits, trace
 from .policy import Admitted, Name, Policy, Use, admit
 
 __all__ = ["dump", "dumps", "load", "loads"]
@@ -185,7 +185,7 @@ def _sealed(
     expires: Any,
     metadata: Any,
     compress: None,
-) -> list[container.Bytes]:
+) -> list[Bytes]:
     if compress is not None:
         raise ValueError("this release writes no compressed files: leave compress=None")
     keyring = as_keyring(key)

@@ -1,12 +1,14 @@
-"""`verify` and `inspect`: what can be said of a file without unpickling it. Nothing here knows pickle."""
+"""`verify`, `inspect`, `sign` and `resign`: what can be done with a file without unpickling it. Nothing here knows pickle."""
 
 from __future__ import annotations
 
+import os
+
 from . import container
 from .container import File, Info
-from .keys import AnyKey, as_keyring
+from .keyring import AnyKey, as_keyring
 
-__all__ = ["inspect", "verify"]
+__all__ = ["inspect", "resign", "sign", "verify"]
 
 
 def verify(file: File, *, key: AnyKey, context: str | None = None, min_serial: int | None = None, threshold: int = 1) -> Info:
@@ -27,3 +29,35 @@ def inspect(file: File, *, key: AnyKey | None = None) -> Info:
     that of `verify`, and raises like it.
     """
     return container.peek(file) if key is None else verify(file, key=key)
+
+
+def sign(
+    path: str | os.PathLike[str],
+    *,
+    key: AnyKey,
+    signed_by: AnyKey,
+    context: str | None = None,
+    min_serial: int | None = None,
+    threshold: int = 1,
+) -> Info:
+    """Add the signature of `key` to a file that a key of `signed_by` has signed, and return the `Info` that was verified.
+
+    For a second person's approval: `load(..., threshold=2)` then asks for both. The file is verified whole first, nothing is
+    unpickled, and the path is replaced as a whole. `context`, `min_serial` and `threshold` are those of `verify`.
+
+    Raises like `verify`; `KeyringError` if `key` cannot sign; `ValueError` for more than 16 signatures; `OSError`.
+    """
+    return container.resign(path, as_keyring(signed_by), as_keyring(key), add=True, context=context, min_serial=min_serial, threshold=threshold)
+
+
+def resign(
+    path: str | os.PathLike[str],
+    *,
+    key: AnyKey,
+    signed_by: AnyKey,
+    context: str | None = None,
+    min_serial: int | None = None,
+    threshold: int = 1,
+) -> Info:
+    """Replace all signatures of a file that a key of `signed_by` has signed by one of `key`: after a rotation. Otherwise as `sign`."""
+    return container.resign(path, as_keyring(signed_by), as_keyring(key), add=False, context=context, min_serial=min_serial, threshold=threshold)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from safepickle import SecretKey, container
-from safepickle.keys import Keyring
+from safepickle.keyring import Keyring
 
 SECRET = hashlib.sha256(b"the key of the tests").digest()
 KEY = SecretKey.from_bytes(SECRET)

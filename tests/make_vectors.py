@@ -16,18 +16,27 @@ Files of a release are never changed afterwards; a new vector gets a new name.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safepickle import Keyring, SecretKey, container
+from safepickle import Keyring, PrivateKey, SecretKey, container
+from safepickle.keys import ECDSA_P256, ED25519, HYBRID, SUITES, ecdsa_from_der, signed_message
 
 FOLDER = Path(__file__).parent / "vectors"
 NOW = 1_800_000_000
 KEY = SecretKey.from_bytes(hashlib.sha256(b"safepickle test vectors").digest())
 SECOND = SecretKey.from_bytes(hashlib.sha256(b"safepickle test vectors, second key").digest())
 STRANGER = SecretKey.from_bytes(hashlib.sha256(b"safepickle test vectors, a key that nobody trusts").digest())
+ED_SEED = hashlib.sha256(b"safepickle test vectors, ed25519").digest()
+EDWARDS = PrivateKey(ED25519, ED_SEED)
+CURVE = PrivateKey(ECDSA_P256, hashlib.sha256(b"safepickle test vectors, p-256").digest())
+BOTH = PrivateKey(HYBRID, ED_SEED + hashlib.sha256(b"safepickle test vectors, ml-dsa-65").digest())
+# ML-DSA signatures are randomized, so the one of the vectors was made once and is kept.
+LATTICE = bytes.fromhex((FOLDER / "ml-dsa-65.hex").read_text("ascii"))  # fromhex skips line ends
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 # pickle.dumps([1, "two", 3.0, None], protocol=5)
 PROGRAM = bytes.fromhex("80059517000000000000005d94284b018c0374776f944740080000000000004e652e")
 # Three buffers, one of them empty, that end anywhere.
@@ -77,6 +86,22 @@ def canonical(value: Any) -> bytes:
 def entry(key: SecretKey, raw: bytes) -> Entry:
     """Return the right entry of the signature block for that header by that key."""
     return 1, bytes.fromhex(key.key_id), key.sign(hashlib.sha256(raw).digest())
+
+
+def pair_entry(key: PrivateKey, raw: bytes) -> Entry:
+    """Return the right entry by a private key, always the same."""
+    digest = hashlib.sha256(raw).digest()
+    message = signed_message(key.suite, bytes.fromhex(key.key_id), digest)
+    if key.suite == HYBRID:
+        value = key._parts[0].sign(message) + LATTICE
+    elif key.suite == ECDSA_P256:
+        from cryptography.hazmat.primitives import hashes
+        from cryptography.hazmat.primitives.asymmetric import ec
+
+        value = ecdsa_from_der(key._parts[0].sign(message, ec.ECDSA(hashes.SHA256(), deterministic_signing=True)))
+    else:
+        value = key.sign(digest)
+    return SUITES[key.suite].code, bytes.fromhex(key.key_id), value
 
 
 def assembled(
@@ -194,8 +219,10 @@ def vectors() -> dict[str, bytes]:
         "key_other_suite",
         "UnknownKeyError",
         "3.2 the MAC is right, but under a suite that is not that of the key",
-        assembled(raw, [(2, key_id, mac)], body()),
+        assembled(raw, [(9, key_id, mac)], body()),
     )
+
+    _add_pairs(add, raw)
 
     add("mac_wrong", "AuthenticationError", "4.1 one bit of the MAC", flipped(good, 20 + 43 - 1))
     add("mac_wrong_beside_right", "AuthenticationError", "4.1 one of two trusted keys has a wrong MAC",
@@ -267,6 +294,62 @@ def vectors() -> dict[str, bytes]:
     add("end_cut", "FormatError", "6.5 the last byte is missing", good[:-1])
     add("end_appended", "FormatError", "6.5 a byte follows", good + b"\0")
     return made
+
+
+def _add_pairs(add: Any, raw: bytes) -> None:
+    """The suites of key pairs: each right, and each with one fault."""
+    publics = {key.suite: (key.public_key().to_text(),) for key in (EDWARDS, CURVE, BOTH)}
+    entries = {key.suite: pair_entry(key, raw) for key in (EDWARDS, CURVE, BOTH)}
+    names = {ED25519: "ed25519", ECDSA_P256: "ecdsa_p256", HYBRID: "hybrid"}
+    for suite, name in names.items():
+        code, key_id, value = entries[suite]
+        whole = assembled(raw, [entries[suite]], body())
+        add(f"good_{name}", "success", f"4.1 suite {code}", whole, keys=publics[suite])
+        add(f"{name}_wrong", "AuthenticationError", f"4.1 one bit of a signature of suite {code}", flipped(whole, 20 + 11), keys=publics[suite])
+        add(f"{name}_short", "FormatError", "2.3 a byte too few", assembled(raw, [(code, key_id, value[:-1])], body()), keys=publics[suite])
+        other = assembled(raw, [(code, bytes(8), value)], body())
+        add(f"{name}_other_id", "UnknownKeyError", "4.2 under another key id", other, keys=publics[suite])
+    _, key_id, value = entries[HYBRID]
+    lattice = assembled(raw, [(3, key_id, value[:-1] + bytes((value[-1] ^ 1,)))], body())
+    add("hybrid_half", "AuthenticationError", "4.1 Ed25519 holds and ML-DSA-65 does not", lattice, keys=publics[HYBRID])
+    edwards_alone = assembled(raw, [(2, bytes.fromhex(BOTH.key_id), value[:64])], body())
+    add("hybrid_stripped", "UnknownKeyError", "3.2 the Ed25519 half alone, as suite 2", edwards_alone, keys=publics[HYBRID])
+    _, key_id, value = entries[ECDSA_P256]
+    high = value[:32] + (P256_ORDER - int.from_bytes(value[32:], "big")).to_bytes(32, "big")
+    add(
+        "ecdsa_p256_high_s",
+        "AuthenticationError",
+        "4.1 the other s of the same signature",
+        assembled(raw, [(4, key_id, high)], body()),
+        keys=publics[ECDSA_P256],
+    )
+    zero = assembled(raw, [(4, key_id, bytes(64))], body())
+    add("ecdsa_p256_zero", "AuthenticationError", "4.1 r and s are 0", zero, keys=publics[ECDSA_P256])
+    ed, mac = entries[ED25519], entry(KEY, raw)
+    both = (KEY.to_text(), *publics[ED25519])
+    add("good_mac_and_ed25519", "success", "4.3 two keys of two suites", assembled(raw, [mac, ed], body()), keys=both, threshold=2)
+    add(
+        "good_remote_skipped",
+        "success",
+        "4.2 an entry of suite 5 beside ours",
+        assembled(raw, [ed, (5, bytes(8), bytes(32))], body()),
+        keys=publics[ED25519],
+    )
+    message = signed_message(ED25519, ed[1], hashlib.sha256(raw).digest())
+    forged = assembled(raw, [(1, ed[1], hmac.digest(EDWARDS.public_key().raw, message, "sha256"))], body())
+    add("suite_confusion", "UnknownKeyError", "3.2 a MAC whose secret is the public key, as suite 1", forged, keys=publics[ED25519])
+    forged = assembled(raw, [(2, ed[1], hmac.digest(EDWARDS.public_key().raw, message, "sha512"))], body())
+    add("suite_confusion_in_place", "AuthenticationError", "4.1 a MAC whose secret is the public key, as suite 2", forged, keys=publics[ED25519])
+    text = publics[ED25519][0]
+    good = assembled(raw, [ed], body())
+    add(
+        "public_key_damaged",
+        "KeyringError",
+        "3.1 the checksum of a public key does not match",
+        good,
+        keys=[text[:-1] + ("A" if text[-1] != "A" else "B")],
+    )
+    add("public_key_as_secret", "KeyringError", "3.1 a public key in the form of a secret", good, keys=[text.replace("spkpub1", "spk1")])
 
 
 def _bare_mac(raw: bytes) -> bytes:

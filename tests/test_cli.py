@@ -80,7 +80,7 @@ def test_exit_codes_of_verify(models, options, code, capsys):
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["verify"], ["verify", "x"], ["nonsense"], ["verify", "x", "--key"], ["verify", "x", "--key", "env:SP_KEY", "--format", "yaml"]]
+    "arguments", [[], ["verify"], ["nonsense"], ["verify", "x", "--key"], ["verify", "x", "--key", "env:SP_KEY", "--format", "yaml"]]
 )
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -246,3 +246,88 @@ def test_a_context_that_the_terminal_cannot_show_is_escaped(tmp_path):
     done = run("verify", tmp_path / "a.spkl", "--key", "env:SP_KEY", env={**os.environ, "PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0
     assert b"mod\\xe8le/prod" in done.stdout
+
+
+# --- key pairs, signing again, pins ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def pairs(tmp_path, monkeypatch):
+    """A trainer and an approver, made by the command itself, in a folder of their own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SAFEPICKLE_KEY", raising=False)
+    monkeypatch.delenv("SAFEPICKLE_VERIFY_KEYS", raising=False)
+    for name, *options in (("trainer", "--suite", "ed25519"), ("approver", "--suite", "ed25519", "--pem")):
+        assert main(["keygen", *options, "--output", f"{name}.key", "--public", f"{name}.pub"]) == 0
+    safepickle.dump({"a": 1}, "model.spkl", key="file:trainer.key", context="fraud/prod", serial=7)
+    return tmp_path
+
+
+def test_a_key_pair_is_made_once_and_closed_to_others(pairs, capsys):
+    assert (pairs / "trainer.key").stat().st_mode & 0o077 == 0
+    assert main(["keygen", "--suite", "ed25519", "--output", "trainer.key"]) == 2
+    assert "exists" in capsys.readouterr().err
+    assert main(["pubkey", "--key", "file:trainer.key"]) == 0
+    assert capsys.readouterr().out.strip() in (pairs / "trainer.pub").read_text()
+    assert main(["pubkey", "--key", "file:approver.key", "--pem"]) == 0
+    assert capsys.readouterr().out == (pairs / "approver.pub").read_text()
+    assert main(["keygen", "--pem"]) == 2
+
+
+def test_two_people_sign_and_the_check_asks_for_both(pairs, capsys):
+    both = ["--key", "file:trainer.pub", "--key", "file:approver.pub"]
+    assert main(["verify", "model.spkl", *both, "--threshold", "2"]) == 1
+    assert main(["sign", "model.spkl", "--key", "file:approver.key", "--trust", "file:trainer.pub"]) == 0
+    assert main(["verify", "model.spkl", *both, "--threshold", "2", "--context", "fraud/prod"]) == 0
+    assert main(["sign", "model.spkl", "--key", "file:approver.pub", "--trust", "file:trainer.pub"]) == 2
+    assert "cannot sign" in capsys.readouterr().err
+
+
+def test_keys_come_from_the_environment_where_no_option_names_one(pairs, monkeypatch, capsys):
+    assert main(["verify", "model.spkl"]) == 2
+    assert "no key" in capsys.readouterr().err
+    text = (pairs / "trainer.pub").read_text().splitlines()[1]
+    monkeypatch.setenv("SAFEPICKLE_VERIFY_KEYS", f"{text} file:approver.pub")
+    assert main(["verify", "model.spkl"]) == 0
+    monkeypatch.setenv("SAFEPICKLE_KEY", (pairs / "approver.key").read_text().partition("\n")[2])
+    assert main(["sign", "model.spkl"]) == 0
+    assert main(["verify", "model.spkl", "--threshold", "2"]) == 0
+
+
+def test_a_folder_is_signed_anew_after_a_rotation(pairs, capsys):
+    (pairs / "models").mkdir()
+    for number in range(3):
+        safepickle.dump(number, pairs / "models" / f"{number}.spkl", key="file:trainer.key")
+    safepickle.dump(3, pairs / "models" / "3.spkl", key="file:approver.key")
+    assert main(["resign", "models", "--key", "file:approver.key", "--trust", "file:trainer.pub"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("signed anew by") == 3
+    assert out.count("REFUSED: UnknownKeyError") == 1
+    assert main(["verify", "models", "--key", "file:approver.pub"]) == 0
+    assert main(["verify", "models", "--key", "file:trainer.pub"]) == 1
+
+
+def test_pins_refuse_a_rollback(pairs, capsys):
+    key = ["--key", "file:trainer.pub", "--pins", "pins.toml"]
+    assert main(["pins", "check", "model.spkl", *key]) == 2
+    assert main(["pins", "update", "model.spkl", *key]) == 0
+    assert main(["pins", "check", "model.spkl", *key]) == 0
+    old = (pairs / "model.spkl").read_bytes()
+    safepickle.dump({"a": 2}, "model.spkl", key="file:trainer.key", context="fraud/prod", serial=8)
+    assert main(["pins", "update", "model.spkl", *key]) == 0
+    pinned = (pairs / "pins.toml").read_text()
+    assert "serial = 8" in pinned
+    (pairs / "model.spkl").write_bytes(old)
+    capsys.readouterr()
+    assert main(["verify", "model.spkl", *key]) == 1
+    assert "an old one put back" in capsys.readouterr().out
+    assert main(["pins", "update", "model.spkl", *key]) == 1
+    assert (pairs / "pins.toml").read_text() == pinned
+    safepickle.dump({"a": 3}, "other.spkl", key="file:trainer.key", context="other/prod", serial=1)
+    assert main(["pins", "check", "other.spkl", *key]) == 1
+    assert "no pin" in capsys.readouterr().out
+    assert main(["pins", "update", "other.spkl", *key, "--exact"]) == 0
+    safepickle.dump({"a": 4}, "other.spkl", key="file:trainer.key", context="other/prod", serial=2)
+    assert main(["pins", "check", "other.spkl", *key]) == 1
+    (pairs / "pins.toml").write_text("pins = 2")
+    assert main(["pins", "check", "other.spkl", *key]) == 2

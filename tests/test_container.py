@@ -454,7 +454,7 @@ BLOCKS: dict[str, tuple[list[Any], dict[str, Any], type[Exception] | None]] = {
     "the MAC of the other key": ([(*MINE[:2], HERS[2])], {}, AuthenticationError),
     "only unknown keys": ([entry(STRANGER, RAW)], {}, UnknownKeyError),
     "only unknown suites": ([FOREIGN], {}, UnknownKeyError),
-    "our MAC under another suite": ([(2, *entry(KEY, RAW)[1:])], {}, UnknownKeyError),
+    "our MAC under another suite": ([(9, *entry(KEY, RAW)[1:])], {}, UnknownKeyError),
     "our MAC under suite 0": ([(0, *entry(KEY, RAW)[1:])], {}, UnknownKeyError),
     "our MAC under another key id": ([(1, bytes(8), MINE[2])], {}, UnknownKeyError),
     "version 0": ([entry(KEY, RAW)], {"version": 0}, FormatError),

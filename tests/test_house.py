@@ -32,8 +32,10 @@ FAMILIES = {name for name in MODULES if name.startswith("state.") and name != "s
 # The staircase: a module imports only what stands here beside it. A new module is entered here, with the least that it needs.
 BELOW: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "keys": {"errors"},
-    "container": {"errors", "keys"},
+    "keyring": {"errors", "keys", "files"},
+    "container": {"errors", "keys", "keyring", "files"},
     "machine": {"errors"},
     "checks": {"errors", "machine"},
     "policy": {"errors", "machine", "checks"},
@@ -41,29 +43,59 @@ BELOW: dict[str, set[str]] = {
     **{family: {"machine", "checks", "state.view"} for family in FAMILIES},
     "state": {"machine", "policy", "state.view", *FAMILIES},
     "rehearsing": {"errors", "machine"},
-    "verifying": {"errors", "keys", "container"},
-    "pickling": {"errors", "keys", "container", "machine", "checks", "policy", "state", "rehearsing"},
+    "pins": {"errors", "files", "container"},
+    "verifying": {"errors", "keyring", "container"},
+    "openssf": {"errors", "keys", "keyring"},
+    "pickling": {"errors", "keyring", "container", "machine", "checks", "policy", "state", "rehearsing"},
     "scan": {"errors", "machine", "policy"},
     "suggesting": {"errors", "machine", "policy", "pickling"},
-    "__init__": {"errors", "keys", "container", "verifying", "machine", "policy", "pickling", "scan", "suggesting"},
-    "demo": {"errors", "keys", "container", "machine", "policy", "pickling", "verifying", "scan"},
-    "cli": {"__init__", "errors", "keys", "container", "machine", "policy", "pickling", "verifying", "scan", "suggesting", "demo"},
+    "__init__": {"errors", "keys", "keyring", "container", "pins", "verifying", "machine", "policy", "pickling", "scan", "suggesting"},
+    "demo": {"errors", "keys", "keyring", "container", "machine", "policy", "pickling", "verifying", "scan"},
+    "cli": {
+        "__init__",
+        "errors",
+        "keys",
+        "keyring",
+        "container",
+        "pins",
+        "openssf",
+        "machine",
+        "policy",
+        "pickling",
+        "verifying",
+        "scan",
+        "suggesting",
+        "demo",
+    },
     "__main__": {"cli"},
+    # Adapters stand on the public names, and on what a key outside the package is made of.
+    "integrations": set(),
+    "integrations.remote": {"__init__", "keys"},
+    "integrations.aws_kms": {"__init__", "keys", "integrations.remote"},
+    "integrations.pkcs11": {"__init__", "keys", "integrations.remote"},
+    "integrations.vault": {"__init__", "keys", "integrations.remote"},
 }
 # Modules that may import what only one module of ours should.
 ONLY: dict[str, set[str]] = {
     # demo makes hostile pickles to show that they are refused; below it is tested that it only dumps.
     "pickle": {"pickling", "demo"},
     "copyreg": {"pickling"},
-    "cryptography": {"keys"},
+    # keys signs and verifies what containers are signed with; openssf verifies what a foreign tool signed, also on curves that keys has not.
+    "cryptography": {"keys", "openssf"},
     "argparse": {"cli"},
-    "tomllib": {"policy"},
-    "importlib": {"__init__", "pickling"},
+    "tomllib": {"policy", "keyring", "pins"},
+    # keys finds an adapter of a key service when a URI names one; adapters stand above it.
+    "importlib": {"__init__", "pickling", "keys"},
     "subprocess": {"demo", "rehearsing"},
     "numpy": {"demo"},
     "pandas": {"demo"},
     "sklearn": {"demo"},
     "tqdm": {"cli"},
+    "boto3": {"integrations.aws_kms"},
+    "botocore": {"integrations.aws_kms"},
+    "pkcs11": {"integrations.pkcs11"},
+    "http": {"integrations.vault"},
+    "ssl": {"integrations.vault"},
     **{name: set() for name in ("_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "scipy", "ctypes", "pty", "code", "runpy")},
 }
 
@@ -127,6 +159,21 @@ def test_what_only_one_module_should_import_no_other_imports(name: str):
     assert {module for module in MODULES if name in foreign(module)} <= ONLY[name]
 
 
+def test_adapters_take_only_public_names():
+    """They are what others would write outside the package."""
+    taken = [
+        (module, node.module, each.name)
+        for module, tree in MODULES.items()
+        if module.startswith("integrations.")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "safepickle"
+        for each in node.names
+    ]
+    assert len(taken) > 10
+    assert [each for each in taken if each[2].startswith("_")] == []
+    assert [each for each in taken if each[1] == "safepickle" and each[2] not in safepickle.__all__] == []
+
+
 def test_pickle_is_executed_in_one_place():
     """`demo` may make pickles, never read one; `pickling` reads with its own unpickler only."""
     used = {
@@ -165,6 +212,7 @@ def test_no_handler_is_bare():
 # --- what is loaded ---------------------------------------------------------------------------------------------
 
 HEAVY = {"numpy", "sklearn", "scipy", "pandas", "joblib", "pyarrow", "cryptography", "argparse", "tqdm", "subprocess", "ctypes"}
+HEAVY |= {"boto3", "botocore", "pkcs11", "ssl", "http"}
 
 
 def loaded_by(statement: str) -> set[str]:

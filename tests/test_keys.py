@@ -19,7 +19,8 @@ from typing import Any
 import pytest
 
 from safepickle import AuthenticationError, Keyring, KeyringError, SecretKey, UnknownKeyError, dumps, loads, read_key
-from safepickle.keys import HMAC_SHA256, as_key, as_keyring, signed_message
+from safepickle.keyring import as_keyring
+from safepickle.keys import HMAC_SHA256, as_key, signed_message
 
 SECRET = hashlib.sha256(b"a secret of test_keys").digest()
 DIGEST = hashlib.sha256(b"a header").digest()
@@ -266,14 +267,14 @@ def test_a_key_is_read_from_a_file(key_file: Callable[..., str], content: bytes)
         (b"# only a comment\n", "0 key lines"),
         (f"{TEXT}\n{OTHER.to_text()}\n".encode(), "2 key lines"),
         (f"{TEXT}\n{TEXT}\n".encode(), "2 key lines"),
-        (f"{TEXT} # mine\n".encode(), "not a textual key"),
+        (f"{TEXT} # mine\n".encode(), "not a textual secret key"),
         (TEXT[:-3].encode(), "damaged"),
-        (PEM.replace(b"\n", b""), "not a textual key"),
+        (PEM.replace(b"PUBLIC KEY", b"CERTIFICATE"), "holds a certificate"),
         (SECRET.replace(b"\n", b"x").replace(b"\r", b"x"), "not a textual key"),
         (b"\xff\xfe" + TEXT.encode("utf-16-le"), "not a textual key"),
         (b"#" * 65536 + b"\n", "longer than 65536 bytes"),
     ],
-    ids=["empty", "comment", "two keys", "one key twice", "comment behind", "damaged", "PEM", "raw bytes", "UTF-16", "too large"],
+    ids=["empty", "comment", "two keys", "one key twice", "comment behind", "damaged", "certificate", "raw bytes", "UTF-16", "too large"],
 )
 def test_an_unusable_key_file_is_named(key_file: Callable[..., str], content: bytes, hint: str):
     uri = key_file(content)

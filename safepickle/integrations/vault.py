@@ -1,0 +1,342 @@
+"""Keys of the transit engine of HashiCorp Vault, or of OpenBao, which speaks the same: the key never leaves the server.
+
+- A key of type `ecdsa-p256` or `ed25519` signs on the server (`POST transit/sign/NAME`) and verifies here, under the public key that `GET
+  transit/keys/NAME` gives. Its files verify anywhere with that public key, without Vault.
+- A key of type `hmac` signs with `POST transit/hmac/NAME/sha2-256` and verifies with `POST transit/verify/NAME/sha2-256`: each load asks
+  the server. The two paths are separate in a policy, so a host that may only verify cannot forge.
+- A version of the key is fixed when it is opened, the newest unless the URI says one, and each version has a key id of its own: a rotation
+  in Vault is a new key here. The key id of an `hmac` key is made of namespace, mount, name and version; two servers with the same names give
+  the same key id, and a MAC of the one does not hold at the other.
+- What the server answers is believed, so it is reached over TLS only, no redirect is followed, and no proxy is used.
+
+Raised: `KeyringError` if the key cannot be used or the server cannot be asked; `AuthenticationError` if a signature does not hold. No error
+holds what the server said. The token is read from its source for each call and not kept; renewing it is for Vault's agent.
+
+Needs nothing but Python. API: https://developer.hashicorp.com/vault/api-docs/secret/transit.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import http.client
+import json
+import os
+import re
+import ssl
+from dataclasses import dataclass
+from typing import Any, Final
+
+from safepickle import KeyringError, PublicKey
+from safepickle.keys import ECDSA_P256, ED25519, REMOTE_HMAC, remote_key_id, signed_message
+
+from . import remote
+
+__all__ = ["VaultMacKey", "VaultMacVerifier", "VaultSigner", "from_uri", "open_signer", "open_verifier"]
+
+_TYPES: Final = {"ecdsa-p256": ECDSA_P256, "ed25519": ED25519}
+_MAC_TYPE: Final = "hmac"
+_MAC_BYTES: Final = 32
+_TIMEOUT_SECONDS: Final = 10.0
+_MAX_ANSWER_BYTES: Final = 1 << 20
+
+_NAME: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)+[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*/?")
+_VALUE: Final = re.compile(r"vault:v([1-9]\d{0,8}):([A-Za-z0-9+/=]+)")
+_OPTIONS: Final = frozenset(("address", "namespace", "version", "token-source", "cacert", "use"))
+
+_STATUS: Final = {
+    400: "the server takes it for a wrong use of the key, or the version is not there or no longer allowed",
+    403: "the token is not accepted, or its policy does not allow it",
+    404: "there is no such key, mount or namespace",
+    429: "the server is busy: try again later",
+    503: "the server is sealed or in maintenance",
+}
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class _Server:
+    """Where a key is and how the server is asked. Each call has a connection of its own: nothing is shared by threads or across a fork."""
+
+    address: str
+    namespace: str
+    token_source: str
+    cacert: str | None
+    mount: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"key {self.name!a} at {self.mount!a} of the Vault server"
+
+    def call(self, operation: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return `data` of the answer to `GET`, or to `POST` with a body, of MOUNT/operation."""
+        parts = remote.checked_address(self.address, "Vault")
+        headers = {"X-Vault-Token": remote.secret(self.token_source, "Vault token"), "X-Vault-Request": "true", "Content-Type": "application/json"}
+        if self.namespace:
+            headers["X-Vault-Namespace"] = self.namespace
+        text = json.dumps(body) if body is not None else None
+        path = f"{parts.path.rstrip('/')}/v1/{self.mount}/{operation}"
+        try:
+            connection = self._connection(parts.scheme, parts.hostname or "", parts.port)
+            try:
+                connection.request("GET" if text is None else "POST", path, text, headers)
+                with connection.getresponse() as response:
+                    status, data = response.status, response.read(_MAX_ANSWER_BYTES)
+            finally:
+                connection.close()
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            # The class alone: TimeoutError, ConnectionRefusedError, SSLCertVerificationError. ValueError is a header that cannot be sent.
+            raise KeyringError(f"Vault cannot be asked for {operation}: {type(error).__name__}: check the address, the network and the CA") from None
+        if status != 200:
+            hint = _STATUS.get(status, "a redirect is not followed: give the address of the active server" if 300 <= status < 400 else "see its log")
+            raise KeyringError(f"Vault refuses {operation} with {self}: HTTP {status}: {hint}")
+        try:
+            answer = json.loads(data)["data"]
+        except (ValueError, RecursionError, KeyError, TypeError):
+            answer = None
+        if not isinstance(answer, dict):
+            raise KeyringError(f"Vault gave an answer to {operation} that is not one of its own: check the address")
+        return answer
+
+    def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
+        if scheme == "http":
+            return http.client.HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
+        return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=ssl.create_default_context(cafile=self.cacert))
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class VaultSigner:
+    """An asymmetric key of Vault's transit engine: `sign` asks the server, `verify` uses the public key here.
+
+    Made by `open_signer` or `from_uri`. Give `public_key()` to whoever verifies: they need neither Vault nor this adapter.
+    """
+
+    _server: _Server
+    _public: PublicKey
+    version: int
+
+    @property
+    def suite(self) -> str:
+        """The name of its suite."""
+        return self._public.suite
+
+    @property
+    def key_id(self) -> str:
+        """The key id of its public key."""
+        return self._public.key_id
+
+    def public_key(self) -> PublicKey:
+        """Return the half that verifies."""
+        return self._public
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the signature over a 32-byte digest. Raises `KeyringError`."""
+        body: dict[str, Any] = {
+            "input": _base64(signed_message(self.suite, bytes.fromhex(self.key_id), digest)),
+            "key_version": self.version,
+            "prehashed": False,
+        }
+        if self.suite == ECDSA_P256:
+            body |= {"hash_algorithm": "sha2-256", "marshaling_algorithm": "asn1"}
+        given = _value(self._server.call(f"sign/{self._server.name}", body).get("signature"), self.version, self._server)
+        raw = remote.ecdsa_signature(given, str(self._server)) if self.suite == ECDSA_P256 else given
+        return remote.checked_signature(self._public, digest, raw, str(self._server))
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if `signature` is this key's over the 32-byte digest, else raise `AuthenticationError`. Asks nobody."""
+        self._public.verify(digest, signature)
+
+    def __repr__(self) -> str:
+        return f"<VaultSigner {self.key_id} {self.suite} {self._server.mount}/{self._server.name} version {self.version}>"
+
+    __reduce_ex__ = remote.never_pickled
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class VaultMacVerifier:
+    """An HMAC key of Vault's transit engine that verifies and cannot sign. Made by `open_verifier`, or `from_uri` with `use=verify`."""
+
+    _server: _Server
+    key_id: str
+    version: int
+    suite = REMOTE_HMAC
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if Vault says that the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if it cannot be asked."""
+        _verify_mac(self._server, self.version, self.key_id, digest, signature)
+
+    def __repr__(self) -> str:
+        return f"<VaultMacVerifier {self.key_id} {self.suite} {self._server.mount}/{self._server.name} version {self.version}>"
+
+    __reduce_ex__ = remote.never_pickled
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class VaultMacKey:
+    """An HMAC key of Vault's transit engine that signs and verifies. Made by `open_signer` or `from_uri`."""
+
+    _server: _Server
+    key_id: str
+    version: int
+    suite = REMOTE_HMAC
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the MAC, 32 bytes, over a 32-byte digest. Raises `KeyringError`."""
+        body = {"input": _base64(signed_message(self.suite, bytes.fromhex(self.key_id), digest)), "key_version": self.version}
+        mac = _value(self._server.call(f"hmac/{self._server.name}/sha2-256", body).get("hmac"), self.version, self._server)
+        if len(mac) != _MAC_BYTES:
+            raise KeyringError(f"{self._server} gave no MAC of {_MAC_BYTES} bytes")
+        return mac
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if Vault says that the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if it cannot be asked."""
+        _verify_mac(self._server, self.version, self.key_id, digest, signature)
+
+    def __repr__(self) -> str:
+        return f"<VaultMacKey {self.key_id} {self.suite} {self._server.mount}/{self._server.name} version {self.version}>"
+
+    __reduce_ex__ = remote.never_pickled
+
+
+def _verify_mac(server: _Server, version: int, key_id: str, digest: bytes, signature: bytes) -> None:
+    if len(signature) != _MAC_BYTES:
+        raise remote.mac_did_not_hold(key_id)
+    message = signed_message(REMOTE_HMAC, bytes.fromhex(key_id), digest)
+    body = {"input": _base64(message), "hmac": f"vault:v{version}:{_base64(signature)}"}
+    if server.call(f"verify/{server.name}/sha2-256", body).get("valid") is not True:
+        raise remote.mac_did_not_hold(key_id)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
+
+
+def _value(text: Any, version: int, server: _Server) -> bytes:
+    """Return the bytes of `vault:vVERSION:BASE64`."""
+    match = _VALUE.fullmatch(text) if isinstance(text, str) else None
+    if match is None or int(match[1]) != version:
+        raise KeyringError(f"{server} gave no signature by version {version}")
+    try:
+        return base64.b64decode(match[2], validate=True)
+    except binascii.Error:
+        raise KeyringError(f"{server} gave no signature by version {version}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the server tells of a key: its type, the version that is used, and the public key unless it is an HMAC key."""
+
+    type: str
+    version: int
+    public: PublicKey | None
+
+
+def _described(server: _Server, version: int | None) -> _Found:
+    data = server.call(f"keys/{server.name}")
+    kind, newest = data.get("type"), data.get("latest_version")
+    if kind not in (_MAC_TYPE, *_TYPES) or data.get("derived") is True:
+        raise KeyringError(f"{server} is not of type ecdsa-p256, ed25519 or hmac, or it is a derived one: make a key of such a type")
+    if not isinstance(newest, int) or newest < 1:
+        raise KeyringError(f"{server} has no version")
+    used = newest if version is None else version
+    if used > newest:
+        raise KeyringError(f"{server} has no version {used}: the newest is {newest}")
+    if kind == _MAC_TYPE:
+        return _Found(kind, used, None)
+    versions = data.get("keys")
+    entry = versions.get(str(used)) if isinstance(versions, dict) else None
+    text = entry.get("public_key") if isinstance(entry, dict) else None
+    if not isinstance(text, str):
+        raise KeyringError(f"{server} tells no public key of version {used}: it may be archived")
+    return _Found(kind, used, _public_key(text, _TYPES[kind], server))
+
+
+def _public_key(text: str, suite: str, server: _Server) -> PublicKey:
+    """Return the public key as the transit engine tells it: PEM for a curve of NIST, base64 of the 32 bytes for Ed25519."""
+    if suite == ECDSA_P256:
+        public = PublicKey.from_pem(text.encode("utf-8"))
+        if public.suite != suite:
+            raise KeyringError(f"{server} gave a public key of suite {public.suite} for one of {suite}")
+        return public
+    try:
+        return PublicKey(suite, base64.b64decode(text, validate=True))
+    except ValueError:
+        raise KeyringError(f"{server} gave no public key") from None
+
+
+def _server(key: str, address: str | None, namespace: str, token_source: str, cacert: str | None) -> _Server:
+    if not isinstance(key, str) or not _NAME.fullmatch(key):
+        raise KeyringError("a key of Vault is named MOUNT/NAME, such as transit/models")
+    if namespace and not _NAMESPACE.fullmatch(namespace):
+        raise KeyringError("namespace of a key of Vault is a path such as team/ml")
+    where = address or os.environ.get("VAULT_ADDR", "")
+    if not where:
+        raise KeyringError("the address of Vault is not known: say ?address=https://HOST:8200, or set VAULT_ADDR")
+    remote.checked_address(where, "Vault")
+    mount, _, name = key.rpartition("/")
+    return _Server(where, namespace, token_source, cacert or os.environ.get("VAULT_CACERT") or None, mount, name)
+
+
+def _mac_key_id(server: _Server, version: int) -> str:
+    return remote_key_id(REMOTE_HMAC, f"vault:{server.namespace.strip('/')}:{server.mount}:{server.name}:{version}")
+
+
+def open_signer(
+    key: str,
+    *,
+    address: str | None = None,
+    namespace: str = "",
+    version: int | None = None,
+    token_source: str = "env:VAULT_TOKEN",  # noqa: S107 - where the token is, not the token
+    cacert: str | None = None,
+) -> VaultSigner | VaultMacKey:
+    """Return the key MOUNT/NAME of the transit engine, for signing and verifying. Raises `KeyringError`.
+
+    `address` is that of the server (default: VAULT_ADDR), `version` one of the key (default: the newest), `token_source` where the token is
+    (`env:NAME` or `file:PATH`), `cacert` a file of the CAs to trust (default: VAULT_CACERT, else those of the system).
+    """
+    server = _server(key, address, namespace, token_source, cacert)
+    found = _described(server, version)
+    if found.public is None:
+        return VaultMacKey(server, _mac_key_id(server, found.version), found.version)
+    return VaultSigner(server, found.public, found.version)
+
+
+def open_verifier(
+    key: str,
+    *,
+    address: str | None = None,
+    namespace: str = "",
+    version: int | None = None,
+    token_source: str = "env:VAULT_TOKEN",  # noqa: S107 - where the token is, not the token
+    cacert: str | None = None,
+) -> PublicKey | VaultMacVerifier:
+    """Return what verifies for the key: the public key of an asymmetric one, which asks nobody afterwards, or a `VaultMacVerifier`.
+
+    The arguments are those of `open_signer`. Raises `KeyringError`.
+    """
+    server = _server(key, address, namespace, token_source, cacert)
+    found = _described(server, version)
+    return found.public if found.public is not None else VaultMacVerifier(server, _mac_key_id(server, found.version), found.version)
+
+
+def from_uri(rest: str) -> VaultSigner | VaultMacKey | VaultMacVerifier | PublicKey:
+    """Return the key of a URI, given what follows `vault:`: MOUNT/NAME, and after a question mark what `open_signer` takes.
+
+    Options: address, namespace, version, token-source, cacert; with `use=verify` it cannot sign. Raises `KeyringError`.
+    """
+    key, _, query = rest.partition("?")
+    raw = remote.options(query, "&", _OPTIONS, "vault")
+    found = {name: remote.decoded(value, name) for name, value in raw.items()}
+    version, use = found.pop("version", None), found.pop("use", None)
+    if version is not None and not re.fullmatch(r"[1-9]\d{0,8}", version):
+        raise KeyringError("version of the vault URI is a number from 1")
+    number = int(version) if version is not None else None
+    named: dict[str, Any] = {name.replace("-", "_"): value for name, value in found.items()}
+    match use:
+        case None:
+            return open_signer(key, version=number, **named)
+        case "verify":
+            return open_verifier(key, version=number, **named)
+        case _:
+            raise KeyringError("use of the vault URI can be `verify`; without it the key signs and verifies")

@@ -1,0 +1,362 @@
+"""The keyring: which keys a holder trusts, which of them signs, from when to when, and which are denied.
+
+- Order is not meaning: the signing key is `primary`. Public keys verify only.
+- A key outside its time, or denied, counts as one that is not trusted: its signatures are skipped. The time is that of the
+  reader, since whoever has a key writes what he likes into a file.
+- A keyring file is text that people review: public keys stand in it, secrets and private keys by URI only.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final, NoReturn
+
+from . import files
+from .errors import AuthenticationError, KeyringError, UnknownKeyError
+from .keys import (
+    HYBRID,
+    Key,
+    PrivateKey,
+    PublicKey,
+    Signature,
+    Signer,
+    Verifier,
+    as_key,
+    check_not_writable,
+    parse_key,
+    read_key,
+    read_regular,
+)
+
+__all__ = ["AnyKey", "Keyring", "Trusted", "as_keyring"]
+
+MAX_FILE_BYTES: Final = 1 << 20
+_TEXT_KEY: Final = re.compile(r"spk(?:priv)?1_")
+_KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@/+-]{0,99}")
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """A key with what its holder says of it.
+
+    `name` is for people. `not_before` and `not_after` are aware datetimes, the latter excluded. `uri` says where a secret or
+    private key is kept; without it such a key cannot be written to a keyring file.
+    """
+
+    key: Key
+    name: str = ""
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+    uri: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key", as_key(self.key))
+        if _TEXT_KEY.search(self.uri):
+            raise KeyringError("the uri of a key says where it is kept, as in 'env:NAME': it must not hold the key")
+        if self.name and not _NAME.fullmatch(self.name):
+            raise KeyringError(f"{self.name[:100]!a} is no name of a key: up to 100 letters, digits, blanks and ._@/+-")
+        for each in (self.not_before, self.not_after):
+            if each is not None and (not isinstance(each, datetime) or each.tzinfo is None):
+                raise KeyringError("not_before and not_after are datetimes with a time zone, such as datetime(2027, 1, 1, tzinfo=timezone.utc)")
+        if self.not_before is not None and self.not_after is not None and self.not_before >= self.not_after:
+            raise KeyringError(f"key {self.key.key_id} is never trusted: its not_before is not before its not_after")
+
+    def outside(self, now: float) -> str:
+        """Say why the key is not trusted now, or return an empty text."""
+        moment = datetime.fromtimestamp(now, UTC)
+        if self.not_before is not None and moment < self.not_before:
+            return f"is trusted from {self.not_before.isoformat()} on"
+        if self.not_after is not None and moment >= self.not_after:
+            return f"expired at {self.not_after.isoformat()}"
+        return ""
+
+
+AnyMember = Trusted | Key | bytes | str
+
+
+class Keyring:
+    """Keys that the holder trusts: the primary signs, all of them verify.
+
+    `primary` is the one that signs; None, or a public key, makes a ring that only verifies. Give several to read files of a
+    retired key while new ones are signed with the new key. `denied` are key ids that are never trusted, whoever lists them.
+    """
+
+    __slots__ = ("_by_id", "_denied", "_primary")
+
+    def __init__(self, primary: AnyMember | None, *others: AnyMember, denied: Iterable[str] = ()) -> None:
+        given = ([] if primary is None else [primary]) + list(others)
+        members = [each if isinstance(each, Trusted) else Trusted(as_key(each)) for each in given]
+        self._denied = frozenset(_checked_id(each) for each in denied)
+        self._primary: Trusted | None = None if primary is None else members[0]
+        self._by_id = {(each.key.suite, each.key.key_id): each for each in members}
+        if not members:
+            raise KeyringError("a keyring without keys trusts nobody: name at least one key")
+        if len(self._by_id) != len(members):
+            raise KeyringError("the same key is in the keyring twice; name each key once")
+        halves = [half for each in members for half in _halves(each.key)]
+        if len(set(halves)) != len(halves):
+            raise KeyringError("two keys of the keyring share an Ed25519 or ML-DSA key: one person would count as two")
+        if len({each.name for each in members if each.name}) != sum(bool(each.name) for each in members):
+            raise KeyringError("two keys of the keyring have the same name")
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> Keyring:
+        """Return the keyring of a file (see `docs/keys.md`). Secrets and private keys are read from where it says.
+
+        Raises `KeyringError` if it is not a keyring file, can be written by others than its owner, or a key in it is unusable.
+        """
+        where = os.fspath(path)
+        data, mode = read_regular(where, "keyring file", MAX_FILE_BYTES)
+        if os.name == "posix":
+            check_not_writable(where, "keyring file", mode)
+        # Here and not above, so that `import safepickle` stays light.
+        import tomllib
+
+        try:
+            table = tomllib.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise KeyringError(f"the keyring file {where} is not TOML: {error}") from None
+        try:
+            return _from_table(table, os.path.dirname(where))
+        except KeyringError as error:
+            raise KeyringError(f"the keyring file {where}: {error}") from None
+
+    def write(self, path: str | os.PathLike[str]) -> None:
+        """Write the keyring to a file that `read` reads, replacing it as a whole. Raises `KeyringError` for a secret without a URI, `OSError`."""
+        files.replace(os.path.realpath(path), [self.to_text().encode("utf-8")], 0o644)
+
+    def to_text(self) -> str:
+        """Return what `write` writes. It holds no secret."""
+        return _text_of(self)
+
+    @property
+    def primary(self) -> Key:
+        """The key that signs. Raises `KeyringError` if there is none."""
+        if self._primary is None:
+            raise KeyringError(f"this keyring only verifies, with {self._told()}: name the key that signs as its primary")
+        return self._primary.key
+
+    def find(self, suite: str, key_id: str) -> Key | None:
+        """Return the key of that suite and id, or None."""
+        found = self._by_id.get((suite, key_id))
+        return None if found is None else found.key
+
+    def sign(self, digest: bytes, *, now: float | None = None) -> tuple[Signature, ...]:
+        """Return the primary's signature over a 32-byte digest. Raises `KeyringError` if the primary cannot, or may not now."""
+        key = self.primary
+        if not isinstance(key, Signer):
+            raise KeyringError(
+                f"key {key.key_id} is a public key: it verifies and cannot sign; sign with the private key that it belongs to, where that is kept"
+            )
+        if self._primary is not None:
+            outside = self._outside(self._primary, time.time() if now is None else now)
+            if outside:
+                raise KeyringError(f"key {key.key_id} {outside}, so it signs nothing: make another key the primary")
+        return (Signature(key.suite, key.key_id, key.sign(digest)),)
+
+    def verify(self, digest: bytes, signatures: tuple[Signature, ...], *, threshold: int = 1, now: float | None = None) -> tuple[str, ...]:
+        """Return the ids of the trusted keys that signed the 32-byte digest.
+
+        A signature under a key of this ring that does not hold refuses the whole; one under an unknown key, or under one that
+        is denied or not trusted at this time, is skipped. Raises `AuthenticationError`, or `UnknownKeyError` when no signature is
+        by a key of this ring.
+        """
+        moment = time.time() if now is None else now
+        good: list[str] = []
+        skipped: list[str] = []
+        for signature in signatures:
+            member = self._by_id.get((signature.suite, signature.key_id))
+            outside = self._outside(member, moment) if member is not None else self._denial(signature.key_id)
+            if outside:
+                skipped.append(f"key {signature.key_id} {outside}")
+            elif member is not None:
+                if not isinstance(member.key, Verifier):
+                    raise KeyringError(f"key {signature.key_id} can sign and not verify: add its public key to the keyring, or a key that verifies")
+                member.key.verify(digest, signature.value)
+                good.append(signature.key_id)
+        if not good and skipped:
+            raise AuthenticationError(f"no signature of the file counts: {'; '.join(skipped)}; have it signed again with a key that you trust")
+        if not good:
+            signed = ", ".join(f"{each.key_id} ({each.suite})" for each in signatures)
+            raise UnknownKeyError(
+                f"the file is signed by key {signed}; you trust {self._told()}; pass the key that signed it, or have it signed again with yours"
+            )
+        if len(set(good)) < threshold:
+            ignored = f"; not counted: {'; '.join(skipped)}" if skipped else ""
+            raise AuthenticationError(
+                f"{len(set(good))} trusted key(s) signed the file ({', '.join(good)}) and threshold={threshold} asks for more{ignored}; "
+                "have another trusted key sign it"
+            )
+        return tuple(good)
+
+    def _outside(self, member: Trusted, now: float) -> str:
+        return self._denial(member.key.key_id) or member.outside(now)
+
+    def _denial(self, key_id: str) -> str:
+        return "is on the deny-list of the keyring" if key_id in self._denied else ""
+
+    def _told(self) -> str:
+        return ", ".join(f"{each.key.key_id} ({each.key.suite})" for each in self._by_id.values())
+
+    @property
+    def key_ids(self) -> tuple[str, ...]:
+        """The ids of all keys, the primary's first."""
+        return tuple(key.key_id for key in self)
+
+    @property
+    def members(self) -> tuple[Trusted, ...]:
+        """All keys with their names and times, the primary first."""
+        return tuple(self._by_id.values())
+
+    @property
+    def denied(self) -> frozenset[str]:
+        """Key ids that are never trusted."""
+        return self._denied
+
+    @property
+    def signs(self) -> bool:
+        """Whether it has a primary that can sign."""
+        return self._primary is not None and isinstance(self._primary.key, Signer)
+
+    def __iter__(self) -> Iterator[Key]:
+        return (each.key for each in self._by_id.values())
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __repr__(self) -> str:
+        if not hasattr(self, "_by_id"):
+            return "<Keyring>"
+        if self._primary is None:
+            return f"<Keyring verifies {', '.join(self.key_ids)}>"
+        others = "".join(f", {key_id}" for key_id in self.key_ids[1:])
+        return f"<Keyring primary={self.primary.key_id}{others}>"
+
+    def __copy__(self) -> Keyring:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Keyring:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise KeyringError("a keyring is never pickled: move the keys through a secret store instead")
+
+
+AnyKey = Key | Keyring | str | bytes
+"""What the public functions take as `key`: a key, a keyring, a key URI, or raw bytes of at least 32."""
+
+
+def as_keyring(key: Any) -> Keyring:
+    """Return `key` if it is a keyring, the one that `keyring:PATH` names, else a keyring of that one key (see `as_key`)."""
+    if isinstance(key, Keyring):
+        return key
+    if isinstance(key, str) and key.startswith("keyring:") and not _TEXT_KEY.search(key):
+        return Keyring.read(key.removeprefix("keyring:"))
+    return Keyring(key if isinstance(key, Trusted) else as_key(key))
+
+
+def _halves(key: Key) -> list[bytes]:
+    """Return the public keys that a key pair is made of."""
+    public = key.public_key() if isinstance(key, PrivateKey) else key
+    if not isinstance(public, PublicKey):
+        return []
+    return [public.raw[:32], public.raw[32:]] if public.suite == HYBRID else [public.raw]
+
+
+def _checked_id(key_id: Any) -> str:
+    if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+        raise KeyringError("a key id is 16 lower-case hexadecimal digits")
+    return key_id
+
+
+# --- the file --------------------------------------------------------------------------------------------------
+
+_FIELDS: Final = frozenset(("name", "public", "uri", "not_before", "not_after", "comment"))
+
+
+def _from_table(table: dict[str, Any], folder: str) -> Keyring:
+    unknown = set(table) - {"keyring", "primary", "key", "denied"}
+    if unknown:
+        raise KeyringError(f"{', '.join(sorted(unknown))} means nothing here; there are keyring, primary, [[key]] and [[denied]]")
+    if type(table.get("keyring")) is not int or table["keyring"] != 1:
+        raise KeyringError("it must say `keyring = 1`, the version of its form")
+    members = [_member(entry, number, folder) for number, entry in enumerate(_tables(table.get("key", []), "key"), 1)]
+    denied = []
+    for entry in _tables(table.get("denied", []), "denied"):
+        if set(entry) - {"key_id", "reason"} or not isinstance(entry.get("reason", ""), str):
+            raise KeyringError("a [[denied]] entry has a key_id, and perhaps a reason")
+        denied.append(_checked_id(entry.get("key_id")))
+    name = table.get("primary")
+    if name is None:
+        return Keyring(None, *members, denied=denied)
+    chosen = [each for each in members if each.name and each.name == name]
+    if not chosen:
+        raise KeyringError(f"its primary, {name!a}, is not the name of one of its keys")
+    return Keyring(chosen[0], *(each for each in members if each is not chosen[0]), denied=denied)
+
+
+def _tables(value: Any, name: str) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(each, dict) for each in value):
+        raise KeyringError(f"keys are written [[{name}]]")
+    return value
+
+
+def _member(entry: dict[str, Any], number: int, folder: str) -> Trusted:
+    unknown = set(entry) - _FIELDS
+    if unknown:
+        raise KeyringError(f"key {number}: there is no {', '.join(sorted(unknown))}; a key has {', '.join(sorted(_FIELDS))}")
+    texts = {field: entry.get(field, "") for field in ("name", "public", "uri", "comment")}
+    if not all(isinstance(each, str) for each in texts.values()):
+        raise KeyringError(f"key {number}: name, public, uri and comment are text")
+    if bool(texts["public"]) == bool(texts["uri"]):
+        raise KeyringError(f"key {number}: it has either `public`, a public key, or `uri`, where a secret or private key is kept")
+    if texts["public"]:
+        key = parse_key(texts["public"].encode("utf-8"), f"key {number}")
+        if not isinstance(key, PublicKey):
+            raise KeyringError(f"key {number}: only a public key may stand in the file; keep this one elsewhere, replace it, and name it by `uri`")
+    else:
+        key = read_key(_beside(texts["uri"], folder))
+    return Trusted(key, texts["name"], _moment(entry, "not_before", number), _moment(entry, "not_after", number), texts["uri"])
+
+
+def _beside(uri: str, folder: str) -> str:
+    """Return a `file:` URI whose relative path is taken from the folder of the keyring file."""
+    scheme, _, rest = uri.partition(":")
+    return f"file:{os.path.join(folder, rest)}" if scheme == "file" and rest else uri
+
+
+def _moment(entry: dict[str, Any], field: str, number: int) -> datetime | None:
+    value = entry.get(field)
+    if value is not None and (not isinstance(value, datetime) or value.tzinfo is None):
+        raise KeyringError(f"key {number}: {field} is a date and time with a zone, such as 2027-01-01T00:00:00Z")
+    return value
+
+
+def _text_of(ring: Keyring) -> str:
+    quoted = files.toml_text
+    lines = ["# safepickle keyring: whom this host trusts. It holds no secret; review every change.", "keyring = 1"]
+    named = {id(each): each.name or f"key-{number}" for number, each in enumerate(ring.members, 1)}
+    if ring._primary is not None:
+        lines.append(f"primary = {quoted(named[id(ring._primary)])}")
+    for each in ring.members:
+        lines += ["", "[[key]]", f"name = {quoted(named[id(each)])}"]
+        if isinstance(each.key, PublicKey):
+            lines.append(f"public = {quoted(each.key.to_text())}")
+        elif each.uri:
+            lines.append(f"uri = {quoted(each.uri)}")
+        else:
+            raise KeyringError(
+                f"key {each.key.key_id} is secret and has no uri: say where it is kept, with Trusted(key, uri='env:NAME'), or list its public key"
+            )
+        for field, moment in (("not_before", each.not_before), ("not_after", each.not_after)):
+            if moment is not None:
+                lines.append(f"{field} = {moment.astimezone(UTC).isoformat().replace('+00:00', 'Z')}")
+    for key_id in sorted(ring.denied):
+        lines += ["", "[[denied]]", f"key_id = {quoted(key_id)}"]
+    return "\n".join(lines) + "\n"
