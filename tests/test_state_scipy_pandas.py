@@ -544,6 +544,18 @@ SPLINES: dict[str, tuple[Any, Edits, str]] = {
     "Rotation of floats": (TURN, {(2, 0): lambda old: old.astype("f4")}, r"<state>\[0\]: Rotation: its dtype must be f8"),
     "gaussian_kde weights few": (DENSITY, state(_weights=np.ones(1)), r"\._weights: gaussian_kde: its shape must be \(30,\)"),
     "gaussian_kde points many": (DENSITY, state(dataset=np.ones((2, 10**5))), r"\._weights: gaussian_kde"),
+    "BSpline knots under two names": (SPLINE, {(2, "t"): np.zeros(2), (2, "_t"): X}, r"\._t: BSpline: it must be there under this name, or as t"),
+    "BSpline without knots": (SPLINE, {(2,): lambda old: {"k": 3, "extrapolate": True, "axis": 0}}, r"\._t: BSpline: it must be there"),
+    "interp1d axis far": (si.interp1d(X, numbers(30)), {(2, 1, "_y_axis"): FAR}, r"\._y_axis: interp1d: it must be"),
+    "CubicSpline degree large": (CUBIC, poly(c=np.ones((1000, 29))), r"\._?c: CubicSpline: it must have 29 intervals, of degree 200 at most"),
+    "Delaunay points under two names": (
+        TRIANGLES,
+        {(2, "_points"): lambda old: POINTS, (2, "points"): lambda old: POINTS[:2]},
+        r"\._points: Delaunay: it must be there under this name, or as points",
+    ),
+    "gaussian_kde covariance": (DENSITY, state(cho_cov=np.ones((1, 1))), r"\.cho_cov: gaussian_kde: its shape must be \(2, 2\)"),
+    "distribution without a generator": (st.nchypergeom_fisher, state(_random_state=()), r"\._random_state: nchypergeom_fisher_gen: it must be"),
+    "distribution of infinite odds": (st.nchypergeom_fisher(20, 7, 12, 0.5), state(args=(20, 7, 12, np.inf)), r"\.args: rv_discrete_frozen"),
     "gaussian_kde count": (DENSITY, state(n=10**9), r"\.n: gaussian_kde: it must be 30; found 1000000000"),
 }
 
@@ -624,6 +636,7 @@ MULTI = pd.MultiIndex.from_product([[1, 2], ["x", "y", "z"]])
 CATEGORICAL = pd.Categorical(["u", "v", None, "u"])
 INTERVALS = pd.arrays.IntervalArray.from_breaks([0.0, 1.0, 2.0])
 INTEGERS = pd.array([1, None, 3], dtype="Int64")
+TEXT = pd.array(["a", "b", None], dtype="string[python]")
 SPARSE_ARRAY = pd.arrays.SparseArray([0, 1, 0, 2, 0], fill_value=0)
 DATES, ZONED = pd.date_range("2020", periods=3).array, pd.date_range("2020", periods=3, tz="UTC").array
 PERIODS = pd.period_range("2020", periods=3, freq="M").array
@@ -702,6 +715,30 @@ PANDAS: dict[str, tuple[Any, type, Edits, str]] = {
     "an array as an axis": (FRAME, MANAGER, {(1, 1, 1): np.arange(3)}, r"\._mgr\.axes\[1\]: BlockManager: it must be an index"),
     "frame over a series": (FRAME, pd.DataFrame, {(2, "_mgr"): SERIES._mgr}, r"\._mgr: DataFrame: it must be BlockManager"),
     "series over a frame": (SERIES, pd.Series, {(2, "_mgr"): FRAME._mgr}, r"\._mgr: Series: it must be SingleBlockManager"),
+    "frame without a manager": (FRAME, pd.DataFrame, {(2,): lambda old: {"_typ": "dataframe"}}, r"\._mgr: DataFrame: it must be BlockManager"),
+    "frame of two managers": (FRAME, pd.DataFrame, {(2, "_data"): FRAME._mgr}, r"\._data: DataFrame: its manager must have one name"),
+    "dates of no dimension": (DATES, type(DATES), {(2, 1): lambda old: old[:1].reshape(())}, r"\._ndarray: DatetimeArray: .*one or two dimensions"),
+    "dates of three dimensions": (DATES, type(DATES), {(2, 1): lambda old: old[None, None]}, r"\._ndarray: DatetimeArray: .*one or two dimensions"),
+    "dates in days": (
+        DATES,
+        type(DATES),
+        {(2, 0): np.dtype("M8[D]"), (2, 1): lambda old: old.astype("M8[D]")},
+        r"\._ndarray: DatetimeArray: its unit",
+    ),
+    "text of no dimension": (TEXT, type(TEXT), {(2, 1): lambda old: old[:1].reshape(())}, r"\._ndarray: StringArray: .*one or two dimensions"),
+    "index of two dimensions": (
+        pd.Index([1, 2]),
+        pd.Index,
+        {(1, 1, "data"): np.ones((2, 2))},
+        r"\.data: Index: it must be an array or index of one dimension",
+    ),
+    "index of no dimension": (pd.Index([1, 2]), pd.Index, {(1, 1, "data"): np.array(1)}, r"\.data: Index: it must be an array or index of one"),
+    "masked values of no dimension": (
+        INTEGERS,
+        type(INTEGERS),
+        {(2, "_data"): np.array(1), (2, "_mask"): np.array(True)},
+        r"\._data: IntegerArray: it must have one or two dimensions",
+    ),
     "series shorter than its index": (SERIES, SINGLE, single("values", cut(1)), r"\._mgr\.blocks\[0\]: SingleBlockManager: its values must be 3"),
     "series placed elsewhere": (
         SERIES,

@@ -45,9 +45,9 @@ def _check_bspline(spline: Subject) -> None:
         spline.part("<state>[0]", "scipy:_BSpline", value=state[0])
         return
     degree = spline.integer("k", 0, _DEGREE)
-    sizes = [len(_knots(spline, entry, spline.get(entry), degree)) for entry in _named(spline, "_t", "t")]
-    for entry in _named(spline, "_c", "c"):
-        _coefficients(spline, entry, (max(sizes) - degree - 1,))
+    knots = _named(spline, "_t", "t")
+    size = len(_knots(spline, knots, spline.get(knots), degree))
+    _coefficients(spline, _named(spline, "_c", "c"), (size - degree - 1,))
 
 
 def _check_nd_bspline(spline: Subject) -> None:
@@ -56,7 +56,7 @@ def _check_nd_bspline(spline: Subject) -> None:
     interpolate/src/__fitpack.cc, _evaluate_ndbspline. Before scipy 1.15 the table is made at each call.
     """
     sizes = []
-    if spline.get("_t") is MISSING:
+    if _named(spline, "_t", "t") == "t":
         knots = spline.items("t")
         degrees = [spline.integer(f"k[{axis}]", 0, _DEGREE, each) for axis, each in enumerate(spline.items("k", len(knots)))]
         for axis, (each, degree) in enumerate(zip(knots, degrees, strict=True)):
@@ -73,8 +73,7 @@ def _check_nd_bspline(spline: Subject) -> None:
             _check_knots(spline, f"_t[{axis}]", packed[axis, :length], degree)
             sizes.append(length - degree - 1)
         _check_table(spline, [degree + 1 for degree in degrees])
-    for entry in _named(spline, "_c", "c"):
-        _coefficients(spline, entry, sizes, exact=True)
+    _coefficients(spline, _named(spline, "_c", "c"), sizes, exact=True)
 
 
 def _check_table(spline: Subject, shape: Sequence[int]) -> None:
@@ -138,15 +137,14 @@ def _check_piecewise(polynomial: Subject) -> None:
         return
     if polynomial.has("_delegate_to"):
         polynomial.part("_delegate_to", "scipy:_PPolyBase")
-        if polynomial.get("_c") is MISSING and polynomial.get("c") is MISSING:
+        if all(polynomial.get(entry) is MISSING for entry in ("_c", "c", "_x", "x")):
             return
-    for place in _named(polynomial, "_x", "x"):
-        breaks = polynomial.array(place, "f8", (None,))
-        polynomial.require(len(breaks) >= 2, place, "it must hold two breakpoints", len(breaks))
-        for entry in _named(polynomial, "_c", "c"):
-            found = _coefficients(polynomial, entry, (1, len(breaks) - 1))
-            good = found.shape[1] == len(breaks) - 1 and found.shape[0] <= _DEGREE + 1
-            polynomial.require(good, entry, f"it must have {len(breaks) - 1} intervals, of degree {_DEGREE} at most", found.shape)
+    place, entry = _named(polynomial, "_x", "x"), _named(polynomial, "_c", "c")
+    breaks = polynomial.array(place, "f8", (None,))
+    polynomial.require(len(breaks) >= 2, place, "it must hold two breakpoints", len(breaks))
+    found = _coefficients(polynomial, entry, (1, len(breaks) - 1))
+    good = found.shape[1] == len(breaks) - 1 and found.shape[0] <= _DEGREE + 1
+    polynomial.require(good, entry, f"it must have {len(breaks) - 1} intervals, of degree {_DEGREE} at most", found.shape)
 
 
 def _check_grid(interpolator: Subject) -> None:
@@ -154,16 +152,14 @@ def _check_grid(interpolator: Subject) -> None:
 
     interpolate/_rgi_cython.pyx: evaluate_linear_2d reads values by the index of a place on the grid.
     """
-    for entry in _named(interpolator, "_grid", "grid"):
-        grid = interpolator.items(entry)
-        sizes = []
-        for axis, each in enumerate(grid):
-            places = interpolator.array(f"{entry}[{axis}]", "f8", (None,), each)
-            interpolator.require(len(places), f"{entry}[{axis}]", "it must hold a place")
-            sizes.append(len(places))
-        for name in _named(interpolator, "_values", "values"):
-            shape = interpolator.array(name).shape
-            interpolator.require(shape[: len(sizes)] == tuple(sizes), name, f"its shape must begin with that of the grid, {tuple(sizes)}", shape)
+    entry, name = _named(interpolator, "_grid", "grid"), _named(interpolator, "_values", "values")
+    sizes = []
+    for axis, each in enumerate(interpolator.items(entry)):
+        places = interpolator.array(f"{entry}[{axis}]", "f8", (None,), each)
+        interpolator.require(len(places), f"{entry}[{axis}]", "it must hold a place")
+        sizes.append(len(places))
+    shape = interpolator.array(name).shape
+    interpolator.require(shape[: len(sizes)] == tuple(sizes), name, f"its shape must begin with that of the grid, {tuple(sizes)}", shape)
     if interpolator.has("_spline"):
         interpolator.part("_spline", "scipy:NdBSpline")
 
@@ -199,8 +195,7 @@ def _check_delaunay(triangulation: Subject) -> None:
 
     spatial/_qhull.pyx: _get_delaunay_info hands all arrays to C as pointers; the walk to a point has a limit of steps.
     """
-    for entry in _named(triangulation, "_points", "points"):
-        points, width = triangulation.array(entry, "f8", (None, None)).shape
+    points, width = triangulation.array(_named(triangulation, "_points", "points"), "f8", (None, None)).shape
     simplices = triangulation.array("simplices", "i4", (None, width + 1))
     count = len(simplices)
     triangulation.within("simplices", simplices, 0, points)
@@ -247,8 +242,7 @@ def _check_simplex_interpolator(interpolator: Subject) -> None:
     if not interpolator.has("tri"):
         return
     triangulation = interpolator.part("tri", "scipy:Delaunay")
-    for entry in _named(triangulation, "_points", "points"):
-        points, width = triangulation.array(entry, "f8", (None, None)).shape
+    points, width = triangulation.array(_named(triangulation, "_points", "points"), "f8", (None, None)).shape
     values = interpolator.array("values", "fc", (points, None))
     interpolator.array("points", "f8", (points, width))
     for entry in ("offset", "scale"):
@@ -369,12 +363,12 @@ def _check_frozen(frozen: Subject) -> None:
             frozen.real("args", -_MOST_ODDS, _MOST_ODDS, each)
 
 
-def _named(subject: Subject, *names: str) -> list[str]:
-    """Return which of the names of one array, in old and new releases, the state has."""
-    found = [name for name in names if subject.get(name) is not MISSING]
-    if not found:
-        subject.fail(names[0], "it must be there")
-    return found
+def _named(subject: Subject, new: str, old: str) -> str:
+    """Return which of two names, of new and old releases, an array has in the state. Each release reads one, so it must be the only one."""
+    found = [name for name in (new, old) if subject.get(name) is not MISSING]
+    if len(found) != 1:
+        subject.fail(new, f"it must be there under this name, or as {old}")
+    return found[0]
 
 
 def _knots(spline: Subject, entry: str, value: Any, degree: int) -> Any:
