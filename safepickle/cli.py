@@ -336,14 +336,14 @@ def _resign(options: argparse.Namespace) -> int:
 
 
 def _signed_again(options: argparse.Namespace, again: Callable[..., Info], done: str) -> int:
-    _check_expectations(options)
+    expected = _expected(options)
     signer = _signer(options.key)
     # What may not sign now is told before any file is looked at.
     signer.sign(bytes(32))
     trusted = _trusted(options.trust) if options.trust or os.environ.get(VERIFY_KEYS) else signer
 
     def run(path: str) -> str:
-        again(path, key=signer, signed_by=trusted, context=options.context, min_serial=options.min_serial, threshold=options.threshold)
+        again(path, key=signer, signed_by=trusted, **expected)
         return f"{done} by {signer.primary.key_id}"
 
     return _each(options.paths, run, done)
@@ -379,11 +379,11 @@ def _pins(options: argparse.Namespace, *, must_exist: bool) -> Pins:
 
 
 def _pins_check(options: argparse.Namespace) -> int:
-    _check_expectations(options)
+    expected = _expected(options)
     key, pins = _keys(options.key), _pins(options, must_exist=True)
 
     def run(path: str) -> str:
-        info = verify(path, key=key, context=options.context, min_serial=options.min_serial, threshold=options.threshold)
+        info = verify(path, key=key, **expected)
         pins.check(info)
         return f"as pinned, {_summary(info)}"
 
@@ -391,12 +391,12 @@ def _pins_check(options: argparse.Namespace) -> int:
 
 
 def _pins_update(options: argparse.Namespace) -> int:
-    _check_expectations(options)
+    expected = _expected(options)
     key, pins = _keys(options.key), _pins(options, must_exist=False)
 
     def run(path: str) -> str:
         nonlocal pins
-        info = verify(path, key=key, context=options.context, min_serial=options.min_serial, threshold=options.threshold)
+        info = verify(path, key=key, **expected)
         pins = pins.updated(info, exact=options.exact)
         return f"pinned, {_summary(info)}"
 
@@ -409,19 +409,21 @@ def _pins_update(options: argparse.Namespace) -> int:
     return code
 
 
-def _check_expectations(options: argparse.Namespace) -> None:
+def _expected(options: argparse.Namespace) -> dict[str, Any]:
+    """Return what every file must be, as the arguments of `verify` and `sign`."""
     if not 1 <= options.threshold <= container.MAX_SIGNATURES or (options.min_serial or 0) < 0:
         raise _CannotError("--threshold is from 1 to 16, and --min-serial not negative")
+    return {"context": options.context, "min_serial": options.min_serial, "threshold": options.threshold}
 
 
 def _verify(options: argparse.Namespace) -> int:
     key = _keys(options.key)
-    _check_expectations(options)
+    expected = _expected(options)
     pins = None if options.pins is None else _pins(options, must_exist=True)
     bundle = None if options.bundle is None else _bundle(options, key)
     results = []
     for path in _files(options.paths):
-        info, error = _verified(path, key, options, pins, bundle)
+        info, error = _verified(path, key, expected, pins, bundle, os.path.dirname(options.bundle or ""))
         results.append((path, info, error))
         if options.format == "text":
             print(f"{_printable(path)}: " + (_summary(info) if info is not None else f"REFUSED: {type(error).__name__}: {error}"))
@@ -445,16 +447,15 @@ def _bundle(options: argparse.Namespace, key: Keyring) -> openssf.Bundle:
 
 
 def _verified(
-    path: str, key: AnyKey, options: argparse.Namespace, pins: Pins | None, bundle: openssf.Bundle | None
+    path: str, key: AnyKey, expected: dict[str, Any], pins: Pins | None, bundle: openssf.Bundle | None, root: str
 ) -> tuple[Info | None, Exception | None]:
-    expected = {"context": options.context, "min_serial": options.min_serial, "threshold": options.threshold}
     try:
         if bundle is None:
             info = verify(sys.stdin.buffer if path == "-" else path, key=key, **expected)
         else:
             with contextlib.ExitStack() as stack:
                 file = sys.stdin.buffer if path == "-" else stack.enter_context(io.FileIO(path, "rb"))
-                name = None if bundle.single or path == "-" else openssf.resource_name(path, os.path.dirname(options.bundle))
+                name = None if bundle.single or path == "-" else openssf.resource_name(path, root)
                 # The bytes that are verified are those whose digest is compared: the file is read once.
                 reader: Any = bundle.reader(file, name)
                 info = verify(reader, key=key, **expected)

@@ -219,11 +219,6 @@ class Keyring:
         """Key ids that are never trusted."""
         return self._denied
 
-    @property
-    def signs(self) -> bool:
-        """Whether it has a primary that can sign."""
-        return self._primary is not None and isinstance(self._primary.key, Signer)
-
     def __iter__(self) -> Iterator[Key]:
         return (each.key for each in self._by_id.values())
 

@@ -45,7 +45,6 @@ __all__ = [
     "Suite",
     "Verifier",
     "as_key",
-    "can_sign",
     "check_not_writable",
     "ecdsa_from_der",
     "parse_key",
@@ -469,11 +468,6 @@ class Verifier(Protocol):
 
 
 Key = SecretKey | PrivateKey | PublicKey | Signer | Verifier
-
-
-def can_sign(key: Key) -> bool:
-    """Tell whether a key can sign, or only verify."""
-    return isinstance(key, Signer)
 
 
 def public_key_id(suite: str, raw: bytes) -> str:

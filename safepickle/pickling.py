@@ -10,6 +10,7 @@ objects that were resolved from admitted names, each checked to be what its name
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import functools
 import importlib
@@ -19,7 +20,7 @@ import pickle
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, NoReturn
 
 from . import container, rehearsing, state
@@ -308,19 +309,25 @@ def resolve(admitted: Admitted) -> Mapping[Name, Any]:
 
 
 def _resolve_use(use: Use, admitted: Admitted) -> Any:
-    problem: Exception | None = None
-    for module, qualified in use.found_at:
-        try:
-            found = imported(module, qualified)
-        except Exception as error:  # noqa: BLE001 - importing a library can raise anything; the last one is told below
-            problem = error
-            continue
-        _check_identity(use, found, admitted.policy)
-        return found
-    module, qualified = use.canonical
-    raise PolicyError(
-        f"{module}:{qualified} cannot be found here ({type(problem).__name__}: {problem}): install the library, in the version that wrote the file"
-    ) from problem
+    try:
+        found = _first_found(use.found_at)
+    except Exception as problem:
+        module, qualified = use.canonical
+        raise PolicyError(
+            f"{module}:{qualified} cannot be found here ({type(problem).__name__}: {problem}): "
+            "install the library, in the version that wrote the file"
+        ) from problem
+    _check_identity(use, found, admitted.policy)
+    return found
+
+
+def _first_found(found_at: Sequence[Name]) -> Any:
+    """Return what stands at the first of the names that can be imported. Raises what importing the last of them raises."""
+    for module, qualified in found_at[:-1]:
+        # Importing a library can raise anything.
+        with contextlib.suppress(Exception):
+            return imported(module, qualified)
+    return imported(*found_at[-1])
 
 
 def imported(module: str, qualified: str) -> Any:
@@ -426,16 +433,6 @@ def rehearsed() -> NoReturn:
         os._exit(rehearsing.REFUSED)
     # No destructor and no handler of a library runs: the object was built, and that was the question.
     os._exit(0)
-
-
-def _first_found(found_at: Iterable[Name]) -> Any:
-    problem: Exception | None = None
-    for module, qualified in found_at:
-        try:
-            return imported(module, qualified)
-        except (ImportError, AttributeError) as error:
-            problem = error
-    raise problem or ImportError
 
 
 # --- versions --------------------------------------------------------------------------------------------------

@@ -74,8 +74,10 @@ def check(admitted: Admitted, objects: Mapping[tuple[str, str], Any]) -> Checked
         checks = chosen.get(key)
         if checks is None:
             checks = chosen[key] = _checks_of(view.lineage(made), gathered)
-        for each in checks:
-            each(view.subject(made))
+        if checks:
+            subject = view.subject(made)
+            for each in checks:
+                each(subject)
     for name, batches in _BATCHES.items():
         for batch in batches if gathered[name] else ():
             batch(gathered[name])
@@ -96,8 +98,7 @@ class Watch:
         self._built: list[Any] = []
         self.objects = dict(checked.objects)
         """What the unpickler may reach, by the names of the program."""
-        for tree in checked.trees:
-            name = tree.made.callee.key
+        for name in {tree.made.callee.key for tree in checked.trees}:
             self.objects[name] = self._recording(checked.objects[name])
 
     def _recording(self, make: Callable[..., Any]) -> Callable[..., Any]:

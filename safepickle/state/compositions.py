@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from safepickle.machine import Dict, Global, Made
+from safepickle.machine import Dict, Global
 
 from .view import Check, Subject, View
 
@@ -38,16 +38,11 @@ def _check_one_vs_rest(model: Subject) -> None:
         if member.has("classes_"):
             classes = member.view.length(member.get("classes_"))
             model.require(classes is not None and classes <= 2, f"estimators_[{number}]", "it must tell two classes apart", classes)
-        for entry in ("coef_", "coefs_", "n_outputs_"):
-            _check_one_output(member, entry)
-
-
-def _check_one_output(member: Subject, entry: str) -> None:
-    if entry == "coef_" and member.view.array(member.get(entry)) is not None:
-        coefficients = member.array(entry)
-        member.require(coefficients.ndim < 2 or 1 in coefficients.shape, entry, "it must be of one output", coefficients.shape)
-    elif entry == "n_outputs_" and member.has(entry):
-        member.integer(entry, 1, 1)
+        if member.view.array(member.get("coef_")) is not None:
+            coefficients = member.array("coef_")
+            member.require(coefficients.ndim < 2 or 1 in coefficients.shape, "coef_", "it must be of one output", coefficients.shape)
+        if member.has("n_outputs_"):
+            member.integer("n_outputs_", 1, 1)
 
 
 def last(view: View, value: Any) -> Subject | None:
@@ -87,12 +82,10 @@ def _check_pipeline(pipeline: Subject) -> None:
 def _check_function(step: Subject) -> None:
     """A step that calls a function: scipy believes a shape that it is told for a sparse matrix, whatever the rows of X."""
     for entry, named in (("func", "kw_args"), ("inverse_func", "inv_kw_args")):
-        function, given, keywords = step.get(entry), (), step.get(named)
-        keys = set(keywords.flat[::2]) if type(keywords) is Dict else set()
-        if type(function) is Made and function.callee.name == "partial" and type(function.state) is tuple:
-            _, given, kept, _ = function.state
-            keys |= set(kept.flat[::2]) if type(kept) is Dict else set()
-            function = function.args[0]
+        function, given, keys = step.view.unwrapped(step.get(entry))
+        keywords = step.get(named)
+        if type(keywords) is Dict:
+            keys |= set(keywords.flat[::2])
         if type(function) is Global and _is_sparse(step.view, function):
             step.require(not given and "shape" not in keys, entry, "a sparse matrix must take its shape from X")
 

@@ -30,10 +30,9 @@ def _check_binary_tree(tree: Subject) -> None:
     tree.require(n and d and data.flags.c_contiguous, "data", "it must hold points, in C order", data.shape)
     order = tree.array("idx_array", "i8", (n,), value=state[1])
     tree.permutation("idx_array", order, n)
-    leaf_size = tree.integer("leaf_size", 1, 1 << 62, value=state[4])
+    tree.integer("leaf_size", 1, (1 << 62) - 1, value=state[4])
     levels = tree.integer("n_levels", 1, _MAX_LEVELS, value=state[5])
     count = tree.integer("n_nodes", (1 << levels) - 1, (1 << levels) - 1, value=state[6])
-    tree.require(leaf_size < 1 << 62, "leaf_size", "it must be a number of points")
     for number, counter in zip(range(7, len(state) - 2), ("n_trims", "n_leaves", "n_splits", "n_calls"), strict=False):
         tree.integer(counter, -(1 << 63), (1 << 63) - 1, value=state[number])
     nodes = tree.array("node_data", shape=(count,), value=state[2])

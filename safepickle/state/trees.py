@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
-from safepickle.machine import Dict, Made
+from safepickle.machine import Dict
 
 from .view import Check, Subject
 
@@ -29,9 +29,8 @@ def check_trees(trees: Sequence[Subject]) -> None:
     nodes, widths = [], []
     for tree in trees:
         n_features, _, n_outputs = tree.made.args
-        each = tree.array("nodes")
-        count = each.shape[0]
-        tree.require(each.ndim == 1, "nodes", "it must have one dimension", each.shape)
+        each = tree.array("nodes", shape=(None,))
+        count = len(each)
         tree.integer("node_count", count, count)
         tree.integer("max_depth", 0, count)
         classes = tree.view.array(tree.made.args[1])
@@ -41,7 +40,7 @@ def check_trees(trees: Sequence[Subject]) -> None:
         _require_fields(tree, each, "left_child", "right_child", "feature")
         nodes.append(each)
         widths.append(n_features)
-    _check_nodes(trees, nodes, widths, _tree_links, entry="nodes")
+    _check_nodes(trees, nodes, widths, _tree_links)
 
 
 def _tree_links(nodes: Any) -> tuple[Any, Any, Any, Any]:
@@ -57,8 +56,7 @@ def check_predictors(predictors: Sequence[Subject]) -> None:
     """
     nodes, widths = [], []
     for predictor in predictors:
-        each = predictor.array("nodes")
-        predictor.require(each.ndim == 1, "nodes", "it must have one dimension", each.shape)
+        each = predictor.array("nodes", shape=(None,))
         _require_fields(predictor, each, "left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
         bits = predictor.array("raw_left_cat_bitsets", "u4", (None, 8))
         predictor.array("binned_left_cat_bitsets", "u4", bits.shape)
@@ -70,7 +68,7 @@ def check_predictors(predictors: Sequence[Subject]) -> None:
         nodes.append(each)
         # Its owner knows how many columns there are.
         widths.append(1 << 31)
-    _check_nodes(predictors, nodes, widths, _predictor_links, entry="nodes")
+    _check_nodes(predictors, nodes, widths, _predictor_links)
 
 
 def _predictor_links(nodes: Any) -> tuple[Any, Any, Any, Any]:
@@ -84,12 +82,12 @@ def _require_fields(subject: Subject, nodes: Any, *names: str) -> None:
             subject.fail("nodes", f"each node must have an integer {name}", nodes.dtype)
 
 
-def _check_nodes(subjects: Sequence[Subject], nodes: list[Any], widths: list[int], links: Links, entry: str) -> None:
+def _check_nodes(subjects: Sequence[Subject], nodes: list[Any], widths: list[int], links: Links) -> None:
     """Refuse nodes that do not form a tree, children after their parents, or that look at a column that is not there."""
     np = subjects[0].np
     sizes = np.array([len(each) for each in nodes])
     for index in np.flatnonzero(sizes == 0)[:1]:
-        subjects[index].fail(entry, "a tree must have a node")
+        subjects[index].fail("nodes", "a tree must have a node")
     starts = np.cumsum(sizes) - sizes
     seen = np.zeros(int(sizes.sum()), bool)
     inner_counts = np.zeros(len(nodes), np.int64)
@@ -104,22 +102,24 @@ def _check_nodes(subjects: Sequence[Subject], nodes: list[Any], widths: list[int
             first = int(np.flatnonzero(wrong)[0])
             subject = subjects[int(np.repeat(owners, counts)[first])]
             found = (int(left[first]), int(right[first]))
-            subject.fail(f"{entry}[{int(local[first])}]", f"its children must be two later nodes of {int(count[first])}", found)
+            subject.fail(f"nodes[{int(local[first])}]", f"its children must be two later nodes of {int(count[first])}", found)
         wrong = (feature < 0) | (feature >= width)
         if wrong.any():
             first = int(np.flatnonzero(wrong)[0])
             subject = subjects[int(np.repeat(owners, counts)[first])]
-            subject.fail(f"{entry}[{int(local[first])}]", f"its feature must be one of {int(width[first])}", int(feature[first]))
+            subject.fail(f"nodes[{int(local[first])}]", f"its feature must be one of {int(width[first])}", int(feature[first]))
         seen[left + base] = True
         seen[right + base] = True
         np.add.at(inner_counts, owners, counts)
     for index in np.flatnonzero(2 * inner_counts + 1 != sizes)[:1]:
-        subjects[index].fail(entry, "each node but the first must be the child of one node", f"{inner_counts[index]} parents of {sizes[index]} nodes")
+        subjects[index].fail(
+            "nodes", "each node but the first must be the child of one node", f"{inner_counts[index]} parents of {sizes[index]} nodes"
+        )
     if np.count_nonzero(seen) != len(seen) - len(nodes):
         # As many references as nodes, so a node without a parent means one with two.
         missed = int(np.flatnonzero(~seen & ~np.isin(np.arange(len(seen)), starts))[0])
         index = int(np.searchsorted(starts, missed, "right")) - 1
-        subjects[index].fail(f"{entry}[{missed - int(starts[index])}]", "each node but the first must be the child of one node")
+        subjects[index].fail(f"nodes[{missed - int(starts[index])}]", "each node but the first must be the child of one node")
 
 
 def _inner(np: Any, links: tuple[Any, Any, Any, Any], low: int) -> tuple[Any, Any, Any, Any]:
@@ -169,12 +169,11 @@ def _check_decision_tree(estimator: Subject) -> None:
     estimator.integer("n_features_in_", n_features, n_features)
     estimator.integer("n_outputs_", n_outputs, n_outputs)
     counts = tree.view.array(tree.made.args[1]).tolist()
-    if n_outputs == 1 and "n_classes_" in estimator.entries:
+    if n_outputs == 1 and (estimator.has("classes_") or "n_classes_" in estimator.entries):
         estimator.integer("n_classes_", counts[0], counts[0])
     if not estimator.has("classes_"):
         return
     if n_outputs == 1:
-        estimator.integer("n_classes_", counts[0], counts[0])
         estimator.require(estimator.view.length(estimator.get("classes_")) == counts[0], "classes_", f"it must hold {counts[0]} classes")
     else:
         classes = estimator.items("classes_", n_outputs)
@@ -280,7 +279,6 @@ def _check_hist_gradient_boosting(model: Subject) -> None:
         model.require(columns == (1 if classes == 2 else classes), "classes_", f"it must hold as many classes as {columns} columns are for", classes)
     baseline = model.array("_baseline_prediction", "f")
     model.require(baseline.size in (1, columns), "_baseline_prediction", f"it must hold {columns} numbers", baseline.shape)
-    np = model.np
     known = categorical != 0
     for predictor in predictors:
         nodes = predictor.array("nodes")
@@ -292,11 +290,15 @@ def _check_hist_gradient_boosting(model: Subject) -> None:
         if by_category.any() and not known[features[by_category]].all():
             predictor.fail("nodes['is_categorical']", "a node that splits by category must look at a feature that has categories")
     if model.has("_preprocessor"):
-        _check_preprocessor(model, n_features, np)
+        _check_preprocessor(model, n_features)
 
 
-def _check_preprocessor(model: Subject, n_features: int, np: Any) -> None:
+_CHECK_KEYWORDS: Final = frozenset(("dtype", "ensure_all_finite", "force_all_finite"))
+
+
+def _check_preprocessor(model: Subject, n_features: int) -> None:
     """What makes the columns that the trees read: an encoder and a function, which together pass each column once."""
+    np = model.np
     columns = model.part("_preprocessor", "sklearn:ColumnTransformer")
     columns.integer("n_features_in_", n_features, n_features)
     if columns.has("_n_features"):
@@ -316,14 +318,12 @@ def _check_preprocessor(model: Subject, n_features: int, np: Any) -> None:
         chosen_by[name] = np.flatnonzero(mask).tolist()
         if part.is_a("sklearn:OrdinalEncoder"):
             part.items("categories_", selected)
-        count += selected
-        if part.is_a("sklearn:FunctionTransformer"):
-            function = part.get("func")
-            checks_only = type(function) is Made and function.callee.name == "partial" and str(function.args[0]).endswith(":check_array")
-            if checks_only:
-                _, given, named, _ = function.state
-                checks_only = not given and set(named.flat[::2]) <= {"dtype", "ensure_all_finite", "force_all_finite"}
+        else:
+            function, given, named = part.view.unwrapped(part.get("func"))
+            wrapped = function is not part.get("func")
+            checks_only = wrapped and str(function).endswith(":check_array") and not given and named <= _CHECK_KEYWORDS
             columns.require(checks_only and not part.has("kw_args"), entry, "its function must pass the columns as they are")
+        count += selected
     columns.require(count == n_features, "transformers_", f"together they must pass {n_features} columns", count)
     if columns.has("_transformer_to_input_indices"):
         held = columns.get("_transformer_to_input_indices")

@@ -101,10 +101,8 @@ def _check_function(model: Subject, kernel: Any, samples: int) -> None:
     A function that the user allowed by name is believed; of those of the libraries, the ones that return such a matrix.
     """
     view = model.view
-    function = kernel
-    if type(kernel) is Made and view.policy.canonical(kernel.callee.key) == ("functools", "partial"):
-        model.require(len(kernel.state[1]) == 0, "kernel", "an argument of its function must be given by name")
-        function = kernel.args[0]
+    function, given, _ = view.unwrapped(kernel)
+    model.require(not given, "kernel", "an argument of its function must be given by name")
     if type(function) is Global:
         module, name = view.policy.canonical(function.key)
         good = module.partition(".")[0] not in _LIBRARIES or name in _MATRIX_FUNCTIONS

@@ -22,6 +22,7 @@ MISSING: Final = ABSENT
 
 _SCALAR: Final = ("numpy._core.multiarray", "scalar")
 _NDARRAY: Final = ("numpy", "ndarray")
+_PARTIAL: Final = ("functools", "partial")
 
 
 class View:
@@ -165,6 +166,16 @@ class View:
         lineage = self.lineage(value)
         # One name mostly, and the first of a lineage is the class itself.
         return lineage[0] in names or not set(names).isdisjoint(lineage)
+
+    def unwrapped(self, function: Any) -> tuple[Any, tuple[Any, ...], frozenset[str]]:
+        """Return what a `functools.partial` calls, the arguments that it gives by place, and the names of those that it gives by name.
+
+        Anything else is its own function, with nothing given. A rule has judged the form of a partial.
+        """
+        if type(function) is not Made or self.policy.canonical(function.callee.key) != _PARTIAL:
+            return function, (), frozenset()
+        _, given, named, _ = function.state
+        return function.args[0], given, frozenset(named.flat[::2] if type(named) is Dict else ())
 
     def charge(self, count: int) -> None:
         """Count items that are looked at one by one. Raises `LimitError` if the same ones are, over and over."""
