@@ -102,6 +102,53 @@ def test_the_message_names_the_tree_of_a_forest(member):
         dumps(forest, key=KEY)
 
 
+def is_tree(nodes, width):
+    """Tell in plain Python what the vectorised proof must tell of one tree."""
+    parents = [0] * len(nodes)
+    for place, (left, right, feature) in enumerate(nodes[["left_child", "right_child", "feature"]].tolist()):
+        if left == -1:
+            continue
+        if not (place < left < len(nodes) and place < right < len(nodes) and 0 <= feature < width):
+            return False
+        parents[left] += 1
+        parents[right] += 1
+    return bool(len(nodes)) and parents[0] == 0 and all(each == 1 for each in parents[1:])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_the_proof_over_many_trees_says_what_plain_python_says_of_each(seed, monkeypatch):
+    """Small trees are joined, large ones cut: neither may hide a fault, move it to another tree, or make one up."""
+    rng = np.random.default_rng(seed)
+    monkeypatch.setattr(state.trees, "_BLOCK", int(rng.integers(4, 200)))
+    monkeypatch.setattr(state.trees, "_LARGE", int(rng.integers(2, 100)))
+    grown = ensemble.RandomForestClassifier(12, max_leaf_nodes=int(rng.integers(2, 30)), random_state=seed).fit(X, Y).estimators_
+    nodes = [nodes_of(each.tree_) for each in grown]
+    wide = np.dtype([(name, "i4" if name == "feature" else dtype) for name, (dtype, _) in nodes[0].dtype.fields.items()])
+    nodes[3] = nodes[3].astype(wide)
+    for _ in range(int(rng.integers(0, 3))):
+        each = nodes[int(rng.integers(len(nodes)))]
+        name = ("left_child", "right_child", "feature")[int(rng.integers(3))]
+        each[name][int(rng.integers(len(each)))] = int(rng.choice([-5, -2, -1, 0, 1, 2, 3, 4, len(each) - 1, len(each), 1 << 30]))
+    good = [is_tree(each, 4) for each in nodes]
+
+    class Found(Exception):
+        pass
+
+    class Named:
+        def __init__(self, number):
+            self.number, self.np = number, np
+
+        def fail(self, entry, invariant, found=None):
+            raise Found(self.number)
+
+    try:
+        state.trees._check_nodes([Named(number) for number in range(12)], nodes, [4] * 12, state.trees._tree_links)
+    except Found as error:
+        assert not good[error.args[0]]
+    else:
+        assert all(good)
+
+
 def test_a_tree_deeper_than_it_says_is_refused_when_it_is_built():
     """`decision_path` writes as many indices for a row as the tree says that it is deep."""
     forest = ensemble.RandomForestClassifier(5, random_state=0).fit(X, Y)

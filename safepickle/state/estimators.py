@@ -26,30 +26,34 @@ _SIZES: Final = frozenset(
         *("n_classes_", "n_clusters", "n_clusters_", "n_estimators", "n_estimators_", "n_layers_", "n_bins", "n_knots"),
     )
 )
+_THREADS: Final = frozenset(("n_jobs", "n_threads", "_n_threads"))
 
 
 def _check_estimator(estimator: Subject) -> None:
     """Refuse sizes that nothing in the file goes with, and numbers of threads or processes that no machine has."""
-    view = estimator.view
-    for entry, value in estimator.entries.items():
-        if entry in _SIZES:
-            _check_size(estimator, entry, value)
-    if type(view.number(estimator.get("n_init"))) is int:
+    view, entries = estimator.view, estimator.entries
+    for entry in _SIZES.intersection(entries):
+        _check_size(estimator, entry, entries[entry])
+    if type(view.number(entries.get("n_init"))) is int:
         # `partial_fit` of Birch fits what it holds.
         estimator.integer("n_init", 0, _MAX_STARTS)
-    for entry, low in (("n_jobs", -_MAX_JOBS), ("n_threads", -_MAX_JOBS), ("_n_threads", 1)):
-        if estimator.has(entry):
-            estimator.integer(entry, low, _MAX_JOBS)
-    if estimator.has("feature_names_in_"):
-        names = view.length(estimator.get("feature_names_in_"))
+    for entry in _THREADS.intersection(entries):
+        if entries[entry] is not None:
+            estimator.integer(entry, 1 if entry == "_n_threads" else -_MAX_JOBS, _MAX_JOBS)
+    if entries.get("feature_names_in_") is not None:
+        names = view.length(entries["feature_names_in_"])
         estimator.require(names is not None, "feature_names_in_", "it must be an array of names")
         if estimator.has("n_features_in_"):
             estimator.integer("n_features_in_", names or 0, names or 0)
-    if view.array(estimator.get("classes_")) is not None:
-        estimator.require(view.length(estimator.get("classes_")) is not None, "classes_", "it must be an array of classes that takes bytes")
-    if type(view.number(estimator.get("n_classes_"))) is int and "classes_" in estimator.entries and type(estimator.get("classes_")) is not List:
-        classes = view.length(estimator.get("classes_"))
-        estimator.require(view.number(estimator.get("n_classes_")) == classes, "n_classes_", f"it must be the number of classes, {classes}")
+    if "classes_" not in entries:
+        return
+    held = entries["classes_"]
+    classes = view.length(held)
+    if classes is None and view.array(held) is not None:
+        estimator.fail("classes_", "it must be an array of classes that takes bytes")
+    said = view.number(entries.get("n_classes_"))
+    if type(said) is int and type(held) is not List:
+        estimator.require(said == classes, "n_classes_", f"it must be the number of classes, {classes}")
 
 
 def _check_size(estimator: Subject, entry: str, value: Any) -> None:

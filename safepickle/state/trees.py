@@ -18,7 +18,9 @@ from .view import Check, Subject
 __all__ = ["BATCHES", "CHECKS", "check_depth", "depth_of"]
 
 # Nodes looked at together: enough that calls of numpy cost little, few enough that what they make stays in the cache.
-_BLOCK: Final = 1 << 16
+_BLOCK: Final = 1 << 14
+# A tree of as many nodes is looked at alone.
+_LARGE: Final = 1 << 10
 
 Links = Callable[[Any], tuple[Any, Any, Any, Any]]
 """From an array of nodes to: which are inner, and of all nodes left child, right child and feature."""
@@ -82,70 +84,101 @@ def _require_fields(subject: Subject, nodes: Any, *names: str) -> None:
             subject.fail("nodes", f"each node must have an integer {name}", nodes.dtype)
 
 
-def _check_nodes(subjects: Sequence[Subject], nodes: list[Any], widths: list[int], links: Links) -> None:
+def _check_nodes(subjects: Sequence[Subject], nodes: Sequence[Any], widths: Sequence[int], links: Links) -> None:
     """Refuse nodes that do not form a tree, children after their parents, or that look at a column that is not there."""
     np = subjects[0].np
-    sizes = np.array([len(each) for each in nodes])
-    for index in np.flatnonzero(sizes == 0)[:1]:
-        subjects[index].fail("nodes", "a tree must have a node")
-    starts = np.cumsum(sizes) - sizes
-    seen = np.zeros(int(sizes.sum()), bool)
-    inner_counts = np.zeros(len(nodes), np.int64)
-    for block in _blocks(nodes):
-        parts = [_inner(np, links(nodes[index][low:high]), low) for index, low, high in block]
-        local, left, right, feature = (np.concatenate(each) if len(parts) > 1 else each[0] for each in zip(*parts, strict=True))
-        owners = np.array([index for index, _, _ in block])
-        counts = [len(each[0]) for each in parts]
-        count, base, width = (np.repeat(each[owners], counts) for each in (sizes, starts, np.array(widths)))
-        if (np.minimum(left, right) <= local).any() or (np.maximum(left, right) >= count).any():
-            wrong = (left <= local) | (left >= count) | (right <= local) | (right >= count)
-            first = int(np.flatnonzero(wrong)[0])
-            subject = subjects[int(np.repeat(owners, counts)[first])]
-            found = (int(left[first]), int(right[first]))
-            subject.fail(f"nodes[{int(local[first])}]", f"its children must be two later nodes of {int(count[first])}", found)
-        wrong = (feature < 0) | (feature >= width)
-        if wrong.any():
-            first = int(np.flatnonzero(wrong)[0])
-            subject = subjects[int(np.repeat(owners, counts)[first])]
-            subject.fail(f"nodes[{int(local[first])}]", f"its feature must be one of {int(width[first])}", int(feature[first]))
-        seen[left + base] = True
-        seen[right + base] = True
-        np.add.at(inner_counts, owners, counts)
-    for index in np.flatnonzero(2 * inner_counts + 1 != sizes)[:1]:
-        subjects[index].fail(
-            "nodes", "each node but the first must be the child of one node", f"{inner_counts[index]} parents of {sizes[index]} nodes"
-        )
-    if np.count_nonzero(seen) != len(seen) - len(nodes):
-        # As many references as nodes, so a node without a parent means one with two.
-        missed = int(np.flatnonzero(~seen & ~np.isin(np.arange(len(seen)), starts))[0])
-        index = int(np.searchsorted(starts, missed, "right")) - 1
-        subjects[index].fail(f"nodes[{missed - int(starts[index])}]", "each node but the first must be the child of one node")
+    for chosen in _packs(nodes):
+        if len(chosen) == 1:
+            good = _are_trees(np, nodes[chosen[0]], 1, _same((0, len(nodes[chosen[0]]), widths[chosen[0]])), links)
+        else:
+            sizes = [len(nodes[index]) for index in chosen]
+            ends = np.cumsum(sizes)
+            bounds = np.repeat(np.array((ends - sizes, ends, [widths[index] for index in chosen])), sizes, axis=1)
+            # As bytes: numpy joins structured arrays field by field, which takes ten times as long.
+            joined = np.concatenate([nodes[index].view(np.uint8) for index in chosen]).view(nodes[chosen[0]].dtype)
+            good = _are_trees(np, joined, len(chosen), _each(bounds), links)
+        if not good:
+            for index in chosen:
+                _explain(subjects[index], nodes[index], widths[index], links)
+            subjects[chosen[0]].fail("nodes", "they must form a tree")
 
 
-def _inner(np: Any, links: tuple[Any, Any, Any, Any], low: int) -> tuple[Any, Any, Any, Any]:
-    """Return of the inner nodes: where they stand in their tree, children and feature."""
-    inner, *numbers = links
-    place = np.flatnonzero(inner)
-    left, right, feature = (each[place].astype(np.int64, copy=False) for each in numbers)
-    return place + low if low else place, left, right, feature
-
-
-def _blocks(nodes: list[Any]) -> Iterable[list[tuple[int, int, int]]]:
-    """Yield (index, from, to) of slices of the trees, gathered to blocks."""
-    block: list[tuple[int, int, int]] = []
+def _packs(nodes: Sequence[Any]) -> Iterable[list[int]]:
+    """Yield the trees to be looked at together: a large one alone, small ones of one dtype up to a block."""
+    small: list[int] = []
     room = _BLOCK
     for index, each in enumerate(nodes):
-        low = 0
-        while low < len(each):
-            high = min(len(each), low + room)
-            block.append((index, low, high))
-            room -= high - low
-            low = high
-            if not room:
-                yield block
-                block, room = [], _BLOCK
-    if block:
-        yield block
+        if len(each) >= _LARGE:
+            yield [index]
+            continue
+        if small and (len(each) > room or each.dtype != nodes[small[0]].dtype):
+            yield small
+            small, room = [], _BLOCK
+        small.append(index)
+        room -= len(each)
+    if small:
+        yield small
+
+
+Bounds = Callable[[Any], tuple[Any, Any, Any]]
+"""From the places of nodes to where the tree of each begins and ends, and how many columns there are for it."""
+
+
+def _same(bounds: tuple[int, int, int]) -> Bounds:
+    return lambda _: bounds
+
+
+def _each(bounds: Any) -> Bounds:
+    return lambda places: tuple(bounds[:, places])
+
+
+def _are_trees(np: Any, nodes: Any, count: int, bounds: Bounds, links: Links) -> bool:
+    """Tell whether nodes that stand one after the other form `count` trees, and look at nothing but columns that are there.
+
+    Each child comes after its parent and before the end of its tree, so no root is a child; and if as many nodes are children as
+    there are references to children, and both are as many as there are nodes but the roots, then each has one parent.
+    """
+    seen = np.zeros(len(nodes), bool)
+    parents = 0
+    for low in range(0, len(nodes), _BLOCK):
+        inner, *numbers = links(nodes[low : low + _BLOCK])
+        places = np.flatnonzero(inner)
+        left, right, feature = (each[places].astype(np.int64, copy=False) for each in numbers)
+        if low:
+            places += low
+        start, end, width = bounds(places)
+        if count > 1:
+            left += start
+            right += start
+        if (np.minimum(left, right) <= places).any() or (np.maximum(left, right) >= end).any():
+            return False
+        # Unsigned, a negative number is a large one.
+        if (feature.view(np.uint64) >= width).any():
+            return False
+        seen[left] = True
+        seen[right] = True
+        parents += len(places)
+    return bool(2 * parents == len(nodes) - count == np.count_nonzero(seen))
+
+
+def _explain(subject: Subject, nodes: Any, width: int, links: Links) -> None:
+    """Refuse a tree that `_are_trees` found wrong, at its first wrong node."""
+    np = subject.np
+    count = len(nodes)
+    if not count:
+        subject.fail("nodes", "a tree must have a node")
+    inner, *numbers = links(nodes)
+    places = np.flatnonzero(inner)
+    left, right, feature = (each[places].astype(np.int64) for each in numbers)
+    for first in np.flatnonzero((left <= places) | (left >= count) | (right <= places) | (right >= count))[:1]:
+        found = (int(left[first]), int(right[first]))
+        subject.fail(f"nodes[{places[first]}]", f"its children must be two later nodes of {count}", found)
+    for first in np.flatnonzero((feature < 0) | (feature >= width))[:1]:
+        subject.fail(f"nodes[{places[first]}]", f"its feature must be one of {width}", int(feature[first]))
+    handed = np.bincount(np.concatenate((left, right)), minlength=count)
+    handed[0] = 1
+    for first in np.flatnonzero(handed != 1)[:1]:
+        subject.fail(f"nodes[{first}]", "each node but the first must be the child of one node", f"{handed[first]} parents")
 
 
 def depth_of(built: Any) -> int:

@@ -48,11 +48,12 @@ class View:
 
     def array(self, value: Any) -> Any:
         """Return an exact `numpy.ndarray` of plain or structured items as a view, or None for anything else."""
-        found = self.findings.arrays.get(id(value)) if type(value) is Made else None
-        if found is None:
-            return None
+        # Only ids of made objects stand there, and the trace keeps these alive.
         known = self._arrays.get(id(value))
         if known is None:
+            found = self.findings.array(value)
+            if found is None:
+                return None
             known = self._arrays[id(value)] = self._viewed(value, *found)
         return known if known is not MISSING else None
 
@@ -206,7 +207,8 @@ class Subject:
         self.view = view
         self.made = made
         self.np = view.np
-        parts = made.state if type(made.state) is tuple and len(made.state) == 2 and type(made.state[1]) is Dict else (made.state,)
+        state = made.state
+        parts = state if type(state) is tuple and len(state) == 2 and type(state[1]) is Dict else (state,)
         self.entries: dict[str, Any] = {}
         for part in parts:
             if type(part) is Dict:
