@@ -32,7 +32,7 @@ from datetime import UTC, datetime, timedelta
 from typing import IO, Any, Final, NoReturn, TypeVar
 
 from .errors import AuthenticationError, FormatError, LimitError, UnsignedError
-from .files import Bytes, replace, write_all
+from .files import Bytes, open_regular, replace, write_all
 from .keyring import Keyring
 from .keys import SUITES, Signature
 
@@ -381,10 +381,8 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
     """
     with _source(file) as source:
         view = source.map() if map_file else None
-        front = _read_front(source if view is None else _Source(_ViewFile(view), len(view)))
-        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold), now=now())
-        header = _parse_header(front.raw)
-        _check_expectations(header, context, min_serial, int(now()))
+        beginning = source if view is None else _Source(_ViewFile(view), len(view))
+        front, header, trusted = _authenticated(beginning, keyring, context, min_serial, threshold, now)
         if header.body_bytes > max_body_bytes:
             raise LimitError(f"the body takes {header.body_bytes} bytes; limits allow {max_body_bytes} (`body_bytes` of Limits)")
         _check_size(source, front, header)
@@ -416,10 +414,7 @@ def verify(
 ) -> Info:
     """Authenticate the whole container like `open`, in constant memory, and return what its header says."""
     with _source(file) as source:
-        front = _read_front(source)
-        trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold), now=now())
-        header = _parse_header(front.raw)
-        _check_expectations(header, context, min_serial, int(now()))
+        front, header, trusted = _authenticated(source, keyring, context, min_serial, threshold, now)
         _check_size(source, front, header)
         for _ in _verified_windows(source, header):
             pass
@@ -430,7 +425,23 @@ def peek(file: File) -> UntrustedInfo:
     """Return what the header claims, checked by nobody. The body is not read."""
     with _source(file) as source:
         front = _read_front(source)
+        _check_header_padding(source, front)
         return _info(UntrustedInfo, front, _parse_header(front.raw), ())
+
+
+def _authenticated(
+    source: _Source, keyring: Keyring, context: str | None, min_serial: int | None, threshold: int, now: Callable[[], float]
+) -> tuple[_Front, _Header, tuple[str, ...]]:
+    """Read up to the body, and return the front, the header and the ids of the keys that vouch for it.
+
+    The order is the promise: nothing behind the signature block is looked at before its signatures hold.
+    """
+    front = _read_front(source)
+    trusted = keyring.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold), now=now())
+    _check_header_padding(source, front)
+    header = _parse_header(front.raw)
+    _check_expectations(header, context, min_serial, int(now()))
+    return front, header, trusted
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,7 +449,11 @@ class _Front:
     signatures: tuple[Signature, ...]
     raw: bytes
     digest: bytes
-    body_start: int
+    header_end: int
+
+    @property
+    def body_start(self) -> int:
+        return self.header_end + _padding(self.header_end)
 
 
 class _Source:
@@ -579,10 +594,13 @@ def _read_front(source: _Source) -> _Front:
     if source.size is not None and header_bytes > source.size:
         _truncated("the header", header_bytes, source.size - PREFIX.size - block_bytes)
     raw = source.read_exactly(header_bytes, "the header")
-    end = PREFIX.size + block_bytes + header_bytes
-    if any(source.read_exactly(_padding(end), "the padding of the header")):
+    return _Front(signatures, raw, hashlib.sha256(raw).digest(), PREFIX.size + block_bytes + header_bytes)
+
+
+def _check_header_padding(source: _Source, front: _Front) -> None:
+    """Read the padding that follows the header. No signature covers it, so each of its bytes must be zero."""
+    if any(source.read_exactly(front.body_start - front.header_end, "the padding of the header")):
         raise FormatError("the padding after the header is not zero: the file was changed or is damaged")
-    return _Front(signatures, raw, hashlib.sha256(raw).digest(), end + _padding(end))
 
 
 def _parse_signatures(block: bytes, count: int) -> tuple[Signature, ...]:
@@ -845,6 +863,7 @@ def resign(
     signer: Keyring,
     *,
     add: bool,
+    drop_unverified: bool = False,
     context: str | None = None,
     min_serial: int | None = None,
     threshold: int = 1,
@@ -852,32 +871,47 @@ def resign(
 ) -> Info:
     """Verify a file with the keys of `trusted`, sign the same header with the primary of `signer`, and replace the file as a whole.
 
-    With `add` the signatures that the file has stay beside the new one, but for an older one by the same key; without it the
-    new one stands alone. Header and body stay byte for byte what they were; nothing is unpickled. Returns the
-    `Info` of the file as it was verified. Raises like `verify`, `KeyringError` if the primary cannot sign, `OSError`.
+    With `add` the signatures that the file has stay beside the new one, but for an older one by the same key, and with
+    `drop_unverified` but for those that were not verified here; without it the new one stands alone. Header and body stay byte for
+    byte what they were; nothing is unpickled. Returns the `Info` of the file as it was verified. Raises like `verify`, `KeyringError`
+    if the primary cannot sign or `trusted` denies it, `OSError`, also if the file was replaced meanwhile.
     """
     _check_no_key(path)
     real = os.path.realpath(path)
-    with _source(real) as source:
-        if source.size is None:
-            raise ValueError(f"{os.fspath(path)} is not a regular file, so it cannot be replaced")
-        front = _read_front(source)
-        good = trusted.verify(front.digest, front.signatures, threshold=_checked_threshold(threshold), now=now())
-        header = _parse_header(front.raw)
-        _check_expectations(header, context, min_serial, int(now()))
+    file, status = _regular(real)
+    with _Source(file, status.st_size, close=True) as source:
+        front, header, good = _authenticated(source, trusted, context, min_serial, threshold, now)
         _check_size(source, front, header)
+        trusted.check_signer(signer.signer(now=now()), now=now())
         made = signer.sign(front.digest, now=now())
-        replaced = {(each.suite, each.key_id) for each in made}
-        kept = [each for each in front.signatures if (each.suite, each.key_id) not in replaced] if add else []
-        unknown = [each for each in kept if each.suite not in SUITES]
-        if unknown:
-            raise FormatError(f"the file has a signature of {unknown[0].suite}, which this release cannot write again: upgrade safepickle-ml")
-        if len(kept) + len(made) > MAX_SIGNATURES:
-            raise ValueError(f"the file has {len(kept)} signatures and {MAX_SIGNATURES} is the most: replace them with `resign`")
-        mode = os.fstat(source.file.fileno()).st_mode & 0o777
+        verified = [each for each in front.signatures if each.key_id in good and trusted.find(each.suite, each.key_id) is not None]
+        kept = _beside(made, verified if drop_unverified else front.signatures) if add else []
         # Nothing is renamed before the last chunk was verified: what does not hold raises out of the generator.
-        replace(real, itertools.chain(_front(front.raw, [*kept, *made]), _verified_windows(source, header)), mode)
+        pieces: Iterator[Bytes] = itertools.chain(_front(front.raw, [*kept, *made]), _verified_windows(source, header))
+        replace(real, pieces, stat.S_IMODE(status.st_mode) & 0o777, old=status)
     return _info(Info, front, header, good)
+
+
+def _regular(path: str) -> tuple[io.FileIO, os.stat_result]:
+    opened = open_regular(path)
+    if opened is None:
+        raise ValueError(f"{path} is not a regular file, so it cannot be replaced")
+    return opened
+
+
+def _beside(made: Sequence[Signature], signatures: Sequence[Signature]) -> list[Signature]:
+    """Return the signatures of a file that stay beside the new ones."""
+    replaced = {(each.suite, each.key_id) for each in made}
+    kept = [each for each in signatures if (each.suite, each.key_id) not in replaced]
+    unknown = [each for each in kept if each.suite not in SUITES]
+    if unknown:
+        raise FormatError(
+            f"the file has a signature of {unknown[0].suite}, which this release cannot write again: upgrade safepickle-ml, "
+            "or leave out what is not verified (`drop_unverified`)"
+        )
+    if len(kept) + len(made) > MAX_SIGNATURES:
+        raise ValueError(f"the file has {len(kept)} signatures and {MAX_SIGNATURES} is the most: replace them with `resign`")
+    return kept
 
 
 # --- what a file is that is not ours ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Replacing a file as a whole: after a failure or crash it is the old one or the new one."""
+"""Files: opening those that must be regular, and replacing one as a whole, so that after a failure or crash it is the old one or the new one."""
 
 from __future__ import annotations
 
@@ -7,29 +7,48 @@ import io
 import json
 import os
 import secrets
+import stat
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["Bytes", "replace", "toml_text", "write_all"]
+__all__ = ["Bytes", "open_regular", "replace", "toml_text", "write_all"]
 
 Bytes = bytes | bytearray | memoryview
 
 
-def replace(path: str, pieces: Iterable[Bytes], mode: int | None) -> None:
+def open_regular(path: str) -> tuple[io.FileIO, os.stat_result] | None:
+    """Open a file to read and return it with its status, or None if it is not a regular file. Raises `OSError`, `ValueError` for no path."""
+    # Without blocking, so that a pipe in place of the file is refused rather than waited for.
+    file = io.FileIO(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
+    status = os.fstat(file.fileno())
+    if not stat.S_ISREG(status.st_mode):
+        file.close()
+        return None
+    return file, status
+
+
+def replace(path: str, pieces: Iterable[Bytes], mode: int | None, *, old: os.stat_result | None = None) -> None:
     """Write the pieces to a temporary sibling of `path`, fsync it and rename it. Raises `OSError`, and whatever making the pieces raises.
 
-    `mode` is that of the new file; None leaves it to the umask.
+    `mode` is that of the new file; None leaves it to the umask. `old` is the status of the file that the pieces are made from:
+    root leaves the file to its owner, and if by then another file stands at the path, or it was changed, that one stays.
     """
     folder = os.path.dirname(path)
     temporary = os.path.join(folder, f".safepickle-{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    # Never more open than what it replaces, not even before fchmod. Without a mode it is as open as any new file.
+    descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
     try:
         with io.FileIO(descriptor, "wb") as sibling:
+            if old is not None:
+                _keep_owner(sibling, old)
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(sibling.fileno(), mode)
             for piece in pieces:
                 write_all(sibling, piece)
             os.fsync(sibling.fileno())
+        if old is not None:
+            _check_unchanged(path, old)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -43,6 +62,25 @@ def replace(path: str, pieces: Iterable[Bytes], mode: int | None) -> None:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+
+def _keep_owner(file: io.FileIO, old: os.stat_result) -> None:
+    """Give the file, if root writes it, to whom the old one belongs: its owner must still be able to read it."""
+    if os.name == "posix" and os.geteuid() == 0:
+        status = os.fstat(file.fileno())
+        if (status.st_uid, status.st_gid) != (old.st_uid, old.st_gid):
+            os.fchown(file.fileno(), old.st_uid, old.st_gid)
+
+
+def _check_unchanged(path: str, old: os.stat_result) -> None:
+    """Refuse to go on if the file at the path is not the one of that status, as it was then.
+
+    There is no renaming under a condition, so a file that is put there between this and the rename is still lost; but that is
+    a moment, and not the minutes that a large file may take.
+    """
+    now = os.lstat(path)
+    if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (old.st_dev, old.st_ino, old.st_size, old.st_mtime_ns):
+        raise OSError(f"{path} was replaced or changed while it was read, so nothing was written: run this again on the file that stands there now")
 
 
 def toml_text(text: str) -> str:

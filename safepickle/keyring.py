@@ -147,17 +147,30 @@ class Keyring:
         found = self._by_id.get((suite, key_id))
         return None if found is None else found.key
 
-    def sign(self, digest: bytes, *, now: float | None = None) -> tuple[Signature, ...]:
-        """Return the primary's signature over a 32-byte digest. Raises `KeyringError` if the primary cannot, or may not now."""
+    def signer(self, *, now: float | None = None) -> Signer:
+        """Return the primary as a key that signs. Raises `KeyringError` if there is none, if it cannot, or if it may not now."""
         key = self.primary
         if not isinstance(key, Signer):
             raise KeyringError(
                 f"key {key.key_id} is a public key: it verifies and cannot sign; sign with the private key that it belongs to, where that is kept"
             )
-        if self._primary is not None:
-            outside = self._outside(self._primary, time.time() if now is None else now)
-            if outside:
-                raise KeyringError(f"key {key.key_id} {outside}, so it signs nothing: make another key the primary")
+        self.check_signer(key, now=now)
+        return key
+
+    def check_signer(self, key: Key, *, now: float | None = None) -> None:
+        """Refuse a key that this ring denies, or that it lists and does not trust now, as one that signs. Raises `KeyringError`.
+
+        A key that the ring does not know at all may sign: whoever trusts it will list it.
+        """
+        member = self._by_id.get((key.suite, key.key_id))
+        moment = time.time() if now is None else now
+        outside = self._denial(key.key_id) if member is None else self._outside(member, moment)
+        if outside:
+            raise KeyringError(f"key {key.key_id} {outside}, so it signs nothing: sign with another key, and make that one the primary")
+
+    def sign(self, digest: bytes, *, now: float | None = None) -> tuple[Signature, ...]:
+        """Return the primary's signature over a 32-byte digest. Raises `KeyringError` if the primary cannot, or may not now."""
+        key = self.signer(now=now)
         return (Signature(key.suite, key.key_id, key.sign(digest)),)
 
     def verify(self, digest: bytes, signatures: tuple[Signature, ...], *, threshold: int = 1, now: float | None = None) -> tuple[str, ...]:

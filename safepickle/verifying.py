@@ -39,15 +39,30 @@ def sign(
     context: str | None = None,
     min_serial: int | None = None,
     threshold: int = 1,
+    drop_unverified: bool = False,
 ) -> Info:
     """Add the signature of `key` to a file that a key of `signed_by` has signed, and return the `Info` that was verified.
 
     For a second person's approval: `load(..., threshold=2)` then asks for both. The file is verified whole first, nothing is
     unpickled, and the path is replaced as a whole. `context`, `min_serial` and `threshold` are those of `verify`.
 
-    Raises like `verify`; `KeyringError` if `key` cannot sign; `ValueError` for more than 16 signatures; `OSError`.
+    Signatures by keys that `signed_by` does not hold, or does not trust now, stay in the file unverified, so that a third person need
+    not know the first two. They are those of `Info.signatures` whose key is not in `Info.trusted_key_ids`; whoever holds their key and
+    finds one that does not hold refuses the file. `drop_unverified` leaves them out.
+
+    Raises like `verify`; `KeyringError` if `key` cannot sign, or if `signed_by` denies it or does not trust it now; `ValueError` for
+    more than 16 signatures and for what is not a regular file; `OSError`, also if the file was replaced meanwhile.
     """
-    return container.resign(path, as_keyring(signed_by), as_keyring(key), add=True, context=context, min_serial=min_serial, threshold=threshold)
+    return container.resign(
+        path,
+        as_keyring(signed_by),
+        as_keyring(key),
+        add=True,
+        drop_unverified=drop_unverified,
+        context=context,
+        min_serial=min_serial,
+        threshold=threshold,
+    )
 
 
 def resign(

@@ -91,8 +91,6 @@ def verified(data, texts, *, now, context=None, min_serial=None, threshold=1):
     order = [entry[:2] for entry in entries]
     require(order == sorted(set(order)))  # 2.2
     require(all(len(value) == SUITES[suite][1] for suite, _, value in entries if suite in SUITES))  # 2.3
-    start = 20 + s + h + -(20 + s + h) % 64
-    require(len(data) >= start and not any(data[20 + s + h : start]))  # 6.1
     good = 0
     for suite, key_id, value in entries:
         if (suite, key_id) in keys:  # 3.2
@@ -101,6 +99,8 @@ def verified(data, texts, *, now, context=None, min_serial=None, threshold=1):
             good += 1
     require(good, "UnknownKeyError")  # 4.2
     require(good >= threshold, "AuthenticationError")  # 4.3
+    start = 20 + s + h + -(20 + s + h) % 64
+    require(len(data) >= start and not any(data[20 + s + h : start]))  # 6.1
     try:
         head = json.loads(raw.decode("ascii"), parse_float=lambda _: require(False), parse_constant=lambda _: require(False))
     except ValueError:

@@ -255,6 +255,9 @@ def vectors() -> dict[str, bytes]:
         signed(json.dumps(header(context="é"), sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()),
     )
     add("header_escape", "FormatError", "5.1 a needless escape", signed(raw.replace(b"linux", b"\\u006cinux")))
+    rubout = header(metadata='"\x7f"')
+    add("good_escaped_delete", "success", "5.1 U+007F is escaped", signed(rubout))
+    add("header_plain_delete", "FormatError", "5.1 U+007F as itself", signed(canonical(rubout).replace(b"\\u007f", b"\x7f")))
     add("header_minus_zero", "FormatError", "5.1 minus zero", signed(raw.replace(b'"serial":null', b'"serial":-0')))
     add("header_extra", "FormatError", "5.2 a member that is not in the table", signed(header(author="me")))
     add("header_missing", "FormatError", "5.2 a member is missing", signed({name: value for name, value in header().items() if name != "expires"}))
@@ -276,6 +279,8 @@ def vectors() -> dict[str, bytes]:
     add("expired", "AuthenticationError", "5.5 it expires now", signed(header(expires=NOW)))
 
     add("padding_header", "FormatError", "6.1 a byte of the padding after the header is not zero", flipped(good, start - 1))
+    strange = flipped(signed(raw, keys=[STRANGER]), start - 1)
+    add("padding_not_looked_at", "UnknownKeyError", "1.4 the padding is not zero, and no trusted key signed", strange)
     add(
         "padding_body",
         "FormatError",
