@@ -27,7 +27,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from safepickle import AuthenticationError, FormatError, Keyring, KeyringError, SafePickleError, SecretKey, UnknownKeyError, container, openssf
+from safepickle import AuthenticationError, FormatError, Keyring, KeyringError, SafePickleError, SecretKey, UnknownKeyError, cli, container, openssf
 from safepickle.keyring import Trusted
 from safepickle.keys import ECDSA_P256, ED25519, PrivateKey
 from safepickle.openssf import BundleInfo, BundleKey, authenticate, bundle_keys, check_rest, resource_name, verify_bundle
@@ -935,6 +935,113 @@ def test_what_the_real_tool_can_make_and_we_do_not_read_is_told_apart(name: str,
     with pytest.raises(expected, match=message) as caught:
         verify_bundle(openssf.read_bundle(COMPAT / name), COMPAT / "model.spkl", keys=[BundleKey((COMPAT / "p256.pub").read_bytes())])
     assert type(caught.value) is expected
+
+
+# --- the command -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with the model, its bundle, and public keys; the key of the container is in the environment."""
+    for name in [name for name in os.environ if name.startswith("SAFEPICKLE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SP_MAC", MAC.to_text())
+    monkeypatch.chdir(tmp_path)
+    denied = Keyring(None, OTHER.public_key(), denied=[SIGNER.key_id])
+    files = {
+        "model.spkl": CONTENT,
+        "model.sig": GOOD,
+        "changed.sig": GOOD.replace(b'"payload":"', b'"payload":"AAAA'),
+        "nonsense.sig": b"no JSON",
+        "signer.pub": SIGNER.public_key().to_pem(),
+        "other.pub": OTHER.public_key().to_text().encode(),
+        "signer.key": SIGNER.to_pem(),
+        "denied.toml": denied.to_text().encode(),
+    }
+    laid(tmp_path, files)
+    for name in files:
+        (tmp_path / name).chmod(0o600)
+    return tmp_path
+
+
+def command(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = cli.main(["verify", *arguments.split()])
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        ("model.spkl --bundle model.sig --bundle-key signer.pub", 0, "model.spkl: verified, signed by"),
+        ("model.spkl --bundle model.sig --bundle-key other.pub --bundle-key signer.pub", 0, "model.spkl: verified, signed by"),
+        ("model.spkl --bundle model.sig --key file:signer.pub", 0, "model.spkl: verified, signed by"),
+        ("model.spkl --bundle model.sig --bundle-key other.pub", 1, "model.sig: REFUSED: UnknownKeyError: the bundle is by the key with hint"),
+        ("model.spkl --bundle changed.sig --bundle-key signer.pub", 1, "changed.sig: REFUSED: AuthenticationError: the signature of the bundle"),
+        ("model.spkl --bundle nonsense.sig --bundle-key signer.pub", 1, "nonsense.sig: REFUSED: FormatError: the bundle is not JSON"),
+        ("model.spkl --bundle model.sig --bundle-key signer.pub --key keyring:denied.toml", 1, "is on the deny-list of the keyring"),
+        ("model.spkl --bundle missing.sig --bundle-key signer.pub", 2, "missing.sig cannot be read: No such file"),
+        ("model.spkl --bundle model.sig", 2, "no key for bundles"),
+        ("model.spkl --bundle model.sig --bundle-key missing.pub", 2, "missing.pub cannot be read"),
+        ("model.spkl --bundle model.sig --bundle-key nonsense.sig", 2, "the public key file nonsense.sig: "),
+        ("model.spkl --bundle model.sig --bundle-key signer.key", 2, "holds a key that can sign"),
+        ("model.spkl --bundle-key signer.pub", 2, "no --bundle names one"),
+        ("missing.spkl --bundle model.sig --bundle-key signer.pub", 2, "missing.spkl does not exist"),
+    ],
+)
+def test_exit_codes_of_verify_with_a_bundle(arguments: str, code: int, text: str, place: Path, capsys: pytest.CaptureFixture[str]):
+    """0 if container and bundle hold, 1 if either is refused, 2 if that could not be found out."""
+    done, out, err = command(f"{arguments} --key env:SP_MAC", capsys)
+    assert done == code, out + err
+    assert text in (err if code == 2 else out)
+    assert SIGNER.to_pem().splitlines()[1].decode() not in out + err
+
+
+@pytest.mark.parametrize("how", ["another container", "one byte"])
+def test_verify_refuses_a_file_that_is_not_the_one_of_the_bundle(how: str, place: Path, capsys: pytest.CaptureFixture[str]):
+    """Also one that our own key signed: it is the bundle that says which."""
+    other = b"".join(container.seal(b"another", [], Keyring(MAC)))
+    (place / "model.spkl").write_bytes(other if how == "another container" else CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    assert cli.main(["verify", "model.spkl", "--key", "env:SP_MAC"]) == (0 if how == "another container" else 1)
+    capsys.readouterr()
+    code, out, err = command("model.spkl --bundle model.sig --bundle-key signer.pub --key env:SP_MAC", capsys)
+    assert (code, err) == (1, "0 verified, 1 refused\n")
+    assert out.startswith("model.spkl: REFUSED: AuthenticationError: ")
+    assert ("does not have the SHA-256 that the bundle lists" in out) == (how == "another container")
+
+
+def test_verify_judges_each_file_of_a_folder_by_its_name_in_the_bundle_of_the_folder(place: Path, capsys: pytest.CaptureFixture[str]):
+    second = b"".join(container.seal(b"second", [], Keyring(MAC)))
+    folder = laid(place / "models", {"a.spkl": CONTENT, "sub/b.spkl": second})
+    (folder / "model.sig").write_bytes(bundle(statement({"a.spkl": CONTENT, "sub/b.spkl": second}, "models")))
+    arguments = "--bundle models/model.sig --bundle-key signer.pub --key env:SP_MAC"
+    assert command(f"models {arguments}", capsys)[::2] == (0, "2 verified, 0 refused\n")
+    (folder / "sub" / "b.spkl").write_bytes(CONTENT)
+    (folder / "c.spkl").write_bytes(CONTENT)
+    code, out, err = command(f"models model.spkl {arguments}", capsys)
+    assert (code, err) == (1, "1 verified, 3 refused\n")
+    said = dict(line.split(": ", 1) for line in out.splitlines())
+    assert said[os.path.join("models", "a.spkl")].startswith("verified")
+    assert "'sub/b.spkl' does not have the SHA-256" in said[os.path.join("models", "sub", "b.spkl")]
+    assert "does not list 'c.spkl'" in said[os.path.join("models", "c.spkl")]
+    assert "is not below 'models'" in said["model.spkl"]
+
+
+def test_verify_with_a_bundle_reads_one_file_from_stdin(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    for name, content, code in (("model.sig", CONTENT, 0), ("model.sig", CONTENT + b"x", 1), ("folder.sig", CONTENT, 1)):
+        (place / "folder.sig").write_bytes(bundle(statement({"a.spkl": CONTENT}, "models")))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        done, out, _ = command(f"- --bundle {name} --bundle-key signer.pub --key env:SP_MAC", capsys)
+        assert done == code, out
+        assert ("has no name" in out) == (name == "folder.sig")
+
+
+def test_the_report_of_verify_with_a_bundle_is_json_whatever_was_refused(place: Path, capsys: pytest.CaptureFixture[str]):
+    """A pipeline that asked for JSON gets it when the bundle itself is refused as well."""
+    for name, path, error in (("model.sig", "model.spkl", None), ("nonsense.sig", "nonsense.sig", "FormatError")):
+        code, out, err = command(f"model.spkl --bundle {name} --bundle-key signer.pub --key env:SP_MAC --format json", capsys)
+        report = json.loads(out)
+        assert (code, report["refused"], err) == ((0, 0, "") if error is None else (1, 1, ""))
+        assert (report["files"][0]["path"], report["files"][0].get("error")) == (path, error)
 
 
 # --- what is loaded --------------------------------------------------------------------------------------------
