@@ -33,7 +33,8 @@ __all__ = [
 ]
 
 MAX_SECRET_BYTES: Final = 8192
-_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+# Surrogates too: they are no characters, and nothing could be made of them but an error of the codec.
+_BAD_VALUE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|[\ud800-\udfff]")
 
 
 def options(text: str, separator: str, known: frozenset[str], where: str) -> dict[str, str]:
@@ -48,7 +49,7 @@ def options(text: str, separator: str, known: frozenset[str], where: str) -> dic
             raise KeyringError(f"the {where} URI has a part that means nothing here: there are {', '.join(sorted(known))}")
         if name in found:
             raise KeyringError(f"the {where} URI says {name} twice")
-        if not value or _BAD_ESCAPE.search(value):
+        if not value or _BAD_VALUE.search(value):
             raise KeyringError(f"{name} of the {where} URI is empty, or not percent-encoded as it must be")
         found[name] = value
     return found

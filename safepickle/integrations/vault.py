@@ -5,8 +5,8 @@
 - A key of type `hmac` signs with `POST transit/hmac/NAME/sha2-256` and verifies with `POST transit/verify/NAME/sha2-256`: each load asks
   the server. The two paths are separate in a policy, so a host that may only verify cannot forge.
 - A version of the key is fixed when it is opened, the newest unless the URI says one, and each version has a key id of its own: a rotation
-  in Vault is a new key here. The key id of an `hmac` key is made of namespace, mount, name and version; two servers with the same names give
-  the same key id, and a MAC of the one does not hold at the other.
+  in Vault is a new key here. The key id of an `hmac` key is made of namespace, mount, name and version, however they are spelled; two servers
+  with the same names give the same key id, and a MAC of the one does not hold at the other.
 - What the server answers is believed, so it is reached over TLS only, no redirect is followed, and no proxy is used.
 
 Raised: `KeyringError` if the key cannot be used or the server cannot be asked; `AuthenticationError` if a signature does not hold. No error
@@ -41,7 +41,8 @@ _TIMEOUT_SECONDS: Final = 10.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
 
 _NAME: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)+[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*/?")
+# No part begins with a dot: a server follows `.` and `..`, which would give one key many names.
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _VALUE: Final = re.compile(r"vault:v([1-9]\d{0,8}):([A-Za-z0-9+/=]+)")
 _OPTIONS: Final = frozenset(("address", "namespace", "version", "token-source", "cacert", "use"))
 
@@ -267,18 +268,27 @@ def _public_key(text: str, suite: str, server: _Server) -> PublicKey:
 def _server(key: str, address: str | None, namespace: str, token_source: str, cacert: str | None) -> _Server:
     if not isinstance(key, str) or not _NAME.fullmatch(key):
         raise KeyringError("a key of Vault is named MOUNT/NAME, such as transit/models")
-    if namespace and not _NAMESPACE.fullmatch(namespace):
-        raise KeyringError("namespace of a key of Vault is a path such as team/ml")
+    space = _namespace(namespace)
     where = address or os.environ.get("VAULT_ADDR", "")
     if not where:
         raise KeyringError("the address of Vault is not known: say ?address=https://HOST:8200, or set VAULT_ADDR")
     remote.checked_address(where, "Vault")
     mount, _, name = key.rpartition("/")
-    return _Server(where, namespace, token_source, cacert or os.environ.get("VAULT_CACERT") or None, mount, name)
+    return _Server(where, space, token_source, cacert or os.environ.get("VAULT_CACERT") or None, mount, name)
+
+
+def _namespace(text: str) -> str:
+    """Return the one spelling of a namespace: a server passes over slashes around it, and calls the outermost one `root`."""
+    path = text.strip("/") if isinstance(text, str) else "?"
+    if path and not _NAMESPACE.fullmatch(path):
+        raise KeyringError("namespace of a key of Vault is a path such as team/ml")
+    return "" if path == "root" else path
 
 
 def _mac_key_id(server: _Server, version: int) -> str:
-    return remote_key_id(REMOTE_HMAC, f"vault:{server.namespace.strip('/')}:{server.mount}:{server.name}:{version}")
+    # As one path: to a server, mount `transit` in namespace `team` is mount `team/transit` in none, so it is the same key.
+    path = "/".join(filter(None, (server.namespace, server.mount)))
+    return remote_key_id(REMOTE_HMAC, f"vault:{path}:{server.name}:{version}")
 
 
 def open_signer(

@@ -316,6 +316,7 @@ def test_a_key_of_another_kind_is_refused(kms: Any, uri: Callable[..., str], usa
         ("awskms:alias/x?region=", "region.*empty"),
         ("awskms:alias/x?region=%zz", "region.*percent-encoded"),
         ("awskms:alias/x?region=eu%00west", "control characters"),
+        ("awskms:alias/x?region=\ud800", "region.*percent-encoded"),
         ("awskms:alias/x?region=EU", "such as eu-west-1"),
         (f"awskms:alias/x?secret={SECRET}", "means nothing here"),
         (f"awskms:alias/x?{SECRET}", "means nothing here"),
