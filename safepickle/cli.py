@@ -34,10 +34,6 @@ KEY: Final = "SAFEPICKLE_KEY"
 VERIFY_KEYS: Final = "SAFEPICKLE_VERIFY_KEYS"
 
 
-class _RefusedError(Exception):
-    """What the report rests on was refused: exit 1 with this line of the report."""
-
-
 class _CannotError(Exception):
     """The job cannot be done: exit 2 with this sentence."""
 
@@ -55,9 +51,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run(options)
         sys.stdout.flush()
         return code
-    except _RefusedError as error:
-        print(_printable(str(error)))
-        return REFUSED
     except (_CannotError, KeyringError, ValueError) as error:
         return _fail(str(error))
     except BrokenPipeError:
@@ -420,10 +413,20 @@ def _verify(options: argparse.Namespace) -> int:
     key = _keys(options.key)
     expected = _expected(options)
     pins = None if options.pins is None else _pins(options, must_exist=True)
-    bundle = None if options.bundle is None else _bundle(options, key)
+    if options.bundle_key and options.bundle is None:
+        raise _CannotError("--bundle-key says who may have made a bundle, and no --bundle names one: nothing would be checked with it")
+    try:
+        bundle = None if options.bundle is None else _bundle(options, key)
+    except (FormatError, AuthenticationError) as error:
+        return _verdict(options, [(options.bundle, None, error)])
+    root = os.path.dirname(options.bundle or "")
+    return _verdict(options, ((path, *_verified(path, key, expected, pins, bundle, root)) for path in _files(options.paths)))
+
+
+def _verdict(options: argparse.Namespace, found: Iterable[tuple[str, Info | None, Exception | None]]) -> int:
+    """Print the report of `verify`, each line as soon as it is known, and return the exit code."""
     results = []
-    for path in _files(options.paths):
-        info, error = _verified(path, key, expected, pins, bundle, os.path.dirname(options.bundle or ""))
+    for path, info, error in found:
         results.append((path, info, error))
         if options.format == "text":
             print(f"{_printable(path)}: " + (_summary(info) if info is not None else f"REFUSED: {type(error).__name__}: {error}"))
@@ -440,8 +443,6 @@ def _bundle(options: argparse.Namespace, key: Keyring) -> openssf.Bundle:
     try:
         more = [openssf.BundleKey.read(path) for path in options.bundle_key]
         return openssf.authenticate(openssf.read_bundle(options.bundle), openssf.bundle_keys(key, more))
-    except (FormatError, AuthenticationError) as error:
-        raise _RefusedError(f"{options.bundle}: REFUSED: {type(error).__name__}: {error}") from None
     except OSError as error:
         raise _CannotError(f"{options.bundle} cannot be read: {error.strerror}") from None
 

@@ -37,7 +37,7 @@ from typing import IO, Any, Final, NoReturn
 
 from .errors import AuthenticationError, FormatError, KeyringError, UnknownKeyError
 from .keyring import Keyring
-from .keys import ECDSA_P256, MAX_KEY_FILE_BYTES, PrivateKey, PublicKey, check_not_writable, parse_key, read_regular
+from .keys import ECDSA_P256, MAX_KEY_FILE_BYTES, PrivateKey, PublicKey, check_not_writable, parse_key, public_key_id, read_regular
 
 __all__ = [
     "Bundle",
@@ -79,7 +79,14 @@ _NAMES_A_FILE: Final = re.compile(r"[^\0\ud800-\udfff]+")
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 # A bracket, a comma or a text; the last is also all that follows a quote which is never closed, so the search is linear.
 _PARTS: Final = re.compile(rb'[\[\]{},]|"(?:[^"\\]++|\\.?+)*+"?', re.DOTALL)
-_CURVES: Final = {"secp256r1": ("P-256", "SHA256"), "secp384r1": ("P-384", "SHA384"), "secp521r1": ("P-521", "SHA512")}
+# One block and nothing around it: a reader of the file should not take something else for the key.
+_ARMOR: Final = re.compile(rb"\s*-----BEGIN PUBLIC KEY-----\s[A-Za-z0-9+/=\s]+\s-----END PUBLIC KEY-----\s*")
+# Of each curve its name, its hash, and the suite under which the key id is made; no container has a suite of the last two.
+_CURVES: Final = {
+    "secp256r1": ("P-256", "SHA256", ECDSA_P256),
+    "secp384r1": ("P-384", "SHA384", "ecdsa-p384-sha384"),
+    "secp521r1": ("P-521", "SHA512", "ecdsa-p521-sha512"),
+}
 _DENIED: Final = "is on the deny-list of the keyring"
 _AGAIN: Final = "sign it with `model_signing sign key`"
 
@@ -93,6 +100,7 @@ class BundleKey:
     """A public elliptic-curve key that is trusted to sign bundles: P-256 with SHA-256, P-384 with SHA-384, P-521 with SHA-512.
 
     The curves and their hashes are those of `_signing/sign_ec_key.py` of model_signing; the key fixes both, never the bundle.
+    `pem` is one block of PEM, as bytes, with nothing around it. Raises `KeyringError` for anything else.
     """
 
     __slots__ = ("_hash", "_key", "_pem", "barred", "curve", "hint", "key_id")
@@ -102,20 +110,24 @@ class BundleKey:
         from cryptography.hazmat.primitives import hashes, serialization
         from cryptography.hazmat.primitives.asymmetric import ec
 
-        if pem.count(b"-----BEGIN") != 1 or b"-----BEGIN PUBLIC KEY-----" not in pem:
-            raise KeyringError("a key for bundles is one public key in PEM, between '-----BEGIN PUBLIC KEY-----' and '-----END PUBLIC KEY-----'")
+        if not isinstance(pem, (bytes, bytearray)):
+            raise KeyringError(f"a key for bundles is made of PEM, as bytes, not of {type(pem).__name__}: from a file, BundleKey.read(PATH)")
+        if not _ARMOR.fullmatch(pem):
+            raise KeyringError(
+                "a key for bundles is one public key in PEM, from '-----BEGIN PUBLIC KEY-----' to '-----END PUBLIC KEY-----' with nothing around it"
+            )
         try:
-            key = serialization.load_pem_public_key(pem)
+            key = serialization.load_pem_public_key(bytes(pem))
         except (ValueError, TypeError, UnsupportedAlgorithm):
             raise KeyringError("this is not a valid public key in PEM") from None
         if not isinstance(key, ec.EllipticCurvePublicKey) or key.curve.name not in _CURVES:
             raise KeyringError("a key for bundles is an elliptic-curve key on P-256, P-384 or P-521: no others are used by `model_signing sign key`")
         self._key = key
-        self.curve, name = _CURVES[key.curve.name]
+        self.curve, name, suite = _CURVES[key.curve.name]
         self._hash: hashes.HashAlgorithm = getattr(hashes, name)()
         self._pem = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
         self.hint = hashlib.sha256(self._pem).hexdigest()
-        self.key_id = PublicKey.from_pem(self._pem).key_id if self.curve == "P-256" else ""
+        self.key_id = public_key_id(suite, key.public_bytes(serialization.Encoding.X962, serialization.PublicFormat.UncompressedPoint))
         self.barred = barred
 
     @classmethod
@@ -126,7 +138,10 @@ class BundleKey:
         """
         public = _public_half(key)
         if public is None or public.suite != ECDSA_P256:
-            raise KeyringError(f"a bundle is not made with a key of suite {key.suite}: the key for bundles is an elliptic-curve key ({ECDSA_P256})")
+            kind = f"of suite {key.suite}" if hasattr(key, "suite") else f"that is {type(key).__name__}"
+            raise KeyringError(
+                f"a bundle is not made with a key {kind}: one for bundles is an elliptic-curve key ({ECDSA_P256}); from a file, BundleKey.read(PATH)"
+            )
         return cls(public.to_pem(), barred=barred)
 
     @classmethod
@@ -160,7 +175,7 @@ class BundleKey:
             self._key.verify(signature, message, ec.ECDSA(self._hash))
         except InvalidSignature:
             raise AuthenticationError(
-                f"the signature of the bundle by the key with hint {self.hint} does not hold: the bundle was changed after it was made, "
+                f"the signature of the bundle by key {self.key_id} does not hold: the bundle was changed after it was made, "
                 "or it is damaged; fetch it again from where it was made"
             ) from None
 
@@ -168,7 +183,7 @@ class BundleKey:
         return BundleKey(self._pem, barred=barred)
 
     def __repr__(self) -> str:
-        return f"<BundleKey {getattr(self, 'curve', '')} {getattr(self, 'hint', '')}>"
+        return f"<BundleKey {getattr(self, 'key_id', '')} {getattr(self, 'curve', '')}>"
 
 
 def _public_half(key: Any) -> PublicKey | None:
@@ -179,7 +194,8 @@ def _public_half(key: Any) -> PublicKey | None:
 def bundle_keys(ring: Keyring | None, more: Iterable[BundleKey | PublicKey | PrivateKey] = (), *, now: float | None = None) -> tuple[BundleKey, ...]:
     """Return the keys that may sign bundles: those of suite "ecdsa-p256-sha256" of a keyring, and `more`.
 
-    What is denied or outside its time in the keyring counts no more for a bundle than for a container, also if `more` names it.
+    What is denied or outside its time in the keyring counts no more for a bundle than for a container, also if `more` names it. The
+    deny-list bars keys on every curve, by their `key_id`.
     Raises `KeyringError` if no key remains.
     """
     moment = time.time() if now is None else now
@@ -211,7 +227,7 @@ class BundleInfo:
     key_hint: str
     """SHA-256 of the PEM of the public key, as the bundle has it."""
     key_id: str
-    """The key id that safepickle gives the same key, empty if it is not on P-256."""
+    """The key id of the same key in safepickle: what a deny-list names."""
     curve: str
     model_name: str
     """What the signer's file or folder was called. The format gives it no meaning: whoever renames it breaks nothing."""
@@ -505,10 +521,10 @@ def _chosen(hint: str, keys: tuple[BundleKey, ...]) -> BundleKey:
         if key.hint == hint:
             if key.barred:
                 raise AuthenticationError(
-                    f"the bundle is by the key with hint {hint}, which {key.barred}, so it does not count: have it signed again by another"
+                    f"the bundle is by key {key.key_id}, which {key.barred}, so it does not count: have it signed again by another"
                 )
             return key
-    trusted = ", ".join(f"{key.hint} ({key.curve})" for key in keys)
+    trusted = ", ".join(f"{key.key_id} ({key.curve}, hint {key.hint})" for key in keys)
     raise UnknownKeyError(
         f"the bundle is by the key with hint {hint}, the SHA-256 of its public key in PEM; you trust {trusted}; "
         "pass the public key that made it, or have it signed again with yours"

@@ -13,6 +13,7 @@ import io
 import json
 import ntpath
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from safepickle import AuthenticationError, FormatError, Keyring, KeyringError, SafePickleError, SecretKey, UnknownKeyError, container, openssf
+from safepickle import AuthenticationError, FormatError, Keyring, KeyringError, SafePickleError, SecretKey, UnknownKeyError, cli, container, openssf
 from safepickle.keyring import Trusted
 from safepickle.keys import ECDSA_P256, ED25519, PrivateKey
 from safepickle.openssf import BundleInfo, BundleKey, authenticate, bundle_keys, check_rest, resource_name, verify_bundle
@@ -35,6 +36,7 @@ from safepickle.openssf import BundleInfo, BundleKey, authenticate, bundle_keys,
 COMPAT = Path(__file__).parent / "compat" / "openssf"
 MAC = SecretKey.from_bytes(bytes(range(40)))
 SIGNER = PrivateKey(ECDSA_P256, hashlib.sha256(b"the signer of test_openssf").digest())
+P384 = ec.derive_private_key(1 << 300, ec.SECP384R1())
 OTHER = PrivateKey(ECDSA_P256, hashlib.sha256(b"another signer of test_openssf").digest())
 CONTENT = b"".join(container.seal(b"a program", [memoryview(b"0123456789" * 50)], Keyring(MAC), now=lambda: 1_700_000_000.0))
 
@@ -134,7 +136,8 @@ def test_the_other_curves_of_the_tool_are_accepted_with_their_hashes(curve: ec.E
     key = ec.generate_private_key(curve)
     made = BundleKey(pem_of(key))
     assert verified(bundle(key=key), keys=[made]).curve == made.curve
-    assert made.key_id == ""
+    assert re.fullmatch(r"[0-9a-f]{16}", made.key_id)
+    assert made.key_id in repr(made)
     with pytest.raises(UnknownKeyError):
         verified(bundle(key=key))
 
@@ -254,6 +257,26 @@ def test_what_a_keyring_denies_no_other_list_allows():
     assert authenticate(GOOD, bundle_keys(None, [public])).single
 
 
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1(), ec.SECP521R1()], ids=lambda curve: curve.name)
+def test_a_key_on_any_curve_can_be_denied_by_its_key_id(curve: ec.EllipticCurve):
+    """A stolen key must be put out of use whichever it is."""
+    key = ec.generate_private_key(curve)
+    made = BundleKey(pem_of(key))
+    assert authenticate(bundle(key=key), bundle_keys(Keyring(MAC), [made])).key.key_id == made.key_id
+    with pytest.raises(AuthenticationError, match=f"by key {made.key_id}, which is on the deny-list") as caught:
+        authenticate(bundle(key=key), bundle_keys(Keyring(MAC, denied=[made.key_id]), [made]))
+    assert type(caught.value) is AuthenticationError
+
+
+def test_what_is_no_key_for_bundles_is_told_how_to_be_one():
+    for pem in ("signer.pub", pem_of(SIGNER).decode(), Path("signer.pub"), None):
+        with pytest.raises(KeyringError, match=r"as bytes, not of \w+: from a file, BundleKey\.read\(PATH\)"):
+            BundleKey(pem)  # type: ignore[arg-type]
+    for keys in (["signer.pub"], [pem_of(SIGNER)], "signer.pub", [None]):
+        with pytest.raises(KeyringError, match=r"BundleKey\.read\(PATH\)"):
+            verified(GOOD, keys=keys)
+
+
 def test_keys_that_make_no_bundles_are_refused():
     with pytest.raises(KeyringError, match="no key for bundles"):
         bundle_keys(Keyring(MAC, PrivateKey.generate(ED25519).public_key()))
@@ -275,12 +298,16 @@ def public_pem(key: Any) -> bytes:
         (b"", "one public key in PEM"),
         (SIGNER.to_pem(), "one public key in PEM"),
         (SIGNER.public_key().to_pem() * 2, "one public key in PEM"),
+        (b"the key of Alice\n" + SIGNER.public_key().to_pem(), "with nothing around it"),
+        (SIGNER.public_key().to_pem() + b"trailing", "with nothing around it"),
+        (SIGNER.public_key().to_pem() + OTHER.public_key().to_text().encode(), "with nothing around it"),
+        (SIGNER.public_key().to_pem().replace(b"KEY-----\n", b"KEY-----\nProc-Type: 4\n\n", 1), "with nothing around it"),
         (b"-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n", "not a valid public key"),
         (public_pem(ec.generate_private_key(ec.SECP256K1())), "P-256, P-384 or P-521"),
         (public_pem(rsa.generate_private_key(65537, 2048)), "P-256, P-384 or P-521"),
         (PrivateKey.generate(ED25519).public_key().to_pem(), "P-256, P-384 or P-521"),
     ],
-    ids=["empty", "private", "two", "damaged", "secp256k1", "rsa", "ed25519"],
+    ids=["empty", "private", "two", "before", "after", "another", "header", "damaged", "secp256k1", "rsa", "ed25519"],
 )
 def test_only_public_keys_of_the_curves_of_the_tool_are_read(pem: bytes, message: str):
     with pytest.raises(KeyringError, match=message):
@@ -303,7 +330,8 @@ def test_a_key_file_holds_a_public_key_and_only_its_owner_writes_it(tmp_path: Pa
         with pytest.raises(KeyringError, match="holds a key that can sign") as caught:
             BundleKey.read(path)
         assert SIGNER.to_text() not in str(caught.value)
-    for text in (b"", b"nonsense", PrivateKey.generate(ED25519).public_key().to_text().encode()):
+    ed25519 = PrivateKey.generate(ED25519).public_key().to_text().encode()
+    for text in (b"", b"nonsense", b"Alice\n" + pem_of(SIGNER), pem_of(SIGNER) + b"Alice\n", ed25519):
         path.write_bytes(text)
         with pytest.raises(KeyringError, match="the public key file"):
             BundleKey.read(path)
@@ -935,6 +963,117 @@ def test_what_the_real_tool_can_make_and_we_do_not_read_is_told_apart(name: str,
     with pytest.raises(expected, match=message) as caught:
         verify_bundle(openssf.read_bundle(COMPAT / name), COMPAT / "model.spkl", keys=[BundleKey((COMPAT / "p256.pub").read_bytes())])
     assert type(caught.value) is expected
+
+
+# --- the command -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to work in, with the model, its bundle, and public keys; the key of the container is in the environment."""
+    for name in [name for name in os.environ if name.startswith("SAFEPICKLE_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SP_MAC", MAC.to_text())
+    monkeypatch.chdir(tmp_path)
+    denied = Keyring(None, OTHER.public_key(), denied=[SIGNER.key_id, BundleKey(pem_of(P384)).key_id])
+    files = {
+        "model.spkl": CONTENT,
+        "model.sig": GOOD,
+        "changed.sig": GOOD.replace(b'"payload":"', b'"payload":"AAAA'),
+        "nonsense.sig": b"no JSON",
+        "p384.sig": bundle(key=P384),
+        "p384.pub": pem_of(P384),
+        "signer.pub": SIGNER.public_key().to_pem(),
+        "other.pub": OTHER.public_key().to_text().encode(),
+        "signer.key": SIGNER.to_pem(),
+        "denied.toml": denied.to_text().encode(),
+    }
+    laid(tmp_path, files)
+    for name in files:
+        (tmp_path / name).chmod(0o600)
+    return tmp_path
+
+
+def command(arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    code = cli.main(["verify", *arguments.split()])
+    return code, *capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        ("model.spkl --bundle model.sig --bundle-key signer.pub", 0, "model.spkl: verified, signed by"),
+        ("model.spkl --bundle model.sig --bundle-key other.pub --bundle-key signer.pub", 0, "model.spkl: verified, signed by"),
+        ("model.spkl --bundle model.sig --key file:signer.pub", 0, "model.spkl: verified, signed by"),
+        ("model.spkl --bundle model.sig --bundle-key other.pub", 1, "model.sig: REFUSED: UnknownKeyError: the bundle is by the key with hint"),
+        ("model.spkl --bundle changed.sig --bundle-key signer.pub", 1, "changed.sig: REFUSED: AuthenticationError: the signature of the bundle"),
+        ("model.spkl --bundle nonsense.sig --bundle-key signer.pub", 1, "nonsense.sig: REFUSED: FormatError: the bundle is not JSON"),
+        ("model.spkl --bundle model.sig --bundle-key signer.pub --key keyring:denied.toml", 1, "is on the deny-list of the keyring"),
+        ("model.spkl --bundle p384.sig --bundle-key p384.pub", 0, "model.spkl: verified, signed by"),
+        ("model.spkl --bundle p384.sig --bundle-key p384.pub --key keyring:denied.toml", 1, "is on the deny-list of the keyring"),
+        ("model.spkl --bundle missing.sig --bundle-key signer.pub", 2, "missing.sig cannot be read: No such file"),
+        ("model.spkl --bundle model.sig", 2, "no key for bundles"),
+        ("model.spkl --bundle model.sig --bundle-key missing.pub", 2, "missing.pub cannot be read"),
+        ("model.spkl --bundle model.sig --bundle-key nonsense.sig", 2, "the public key file nonsense.sig: "),
+        ("model.spkl --bundle model.sig --bundle-key signer.key", 2, "holds a key that can sign"),
+        ("model.spkl --bundle-key signer.pub", 2, "no --bundle names one"),
+        ("missing.spkl --bundle model.sig --bundle-key signer.pub", 2, "missing.spkl does not exist"),
+    ],
+)
+def test_exit_codes_of_verify_with_a_bundle(arguments: str, code: int, text: str, place: Path, capsys: pytest.CaptureFixture[str]):
+    """0 if container and bundle hold, 1 if either is refused, 2 if that could not be found out."""
+    done, out, err = command(f"{arguments} --key env:SP_MAC", capsys)
+    assert done == code, out + err
+    assert text in (err if code == 2 else out)
+    assert SIGNER.to_pem().splitlines()[1].decode() not in out + err
+
+
+@pytest.mark.parametrize("how", ["another container", "one byte"])
+def test_verify_refuses_a_file_that_is_not_the_one_of_the_bundle(how: str, place: Path, capsys: pytest.CaptureFixture[str]):
+    """Also one that our own key signed: it is the bundle that says which."""
+    other = b"".join(container.seal(b"another", [], Keyring(MAC)))
+    (place / "model.spkl").write_bytes(other if how == "another container" else CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
+    assert cli.main(["verify", "model.spkl", "--key", "env:SP_MAC"]) == (0 if how == "another container" else 1)
+    capsys.readouterr()
+    code, out, err = command("model.spkl --bundle model.sig --bundle-key signer.pub --key env:SP_MAC", capsys)
+    assert (code, err) == (1, "0 verified, 1 refused\n")
+    assert out.startswith("model.spkl: REFUSED: AuthenticationError: ")
+    assert ("does not have the SHA-256 that the bundle lists" in out) == (how == "another container")
+
+
+def test_verify_judges_each_file_of_a_folder_by_its_name_in_the_bundle_of_the_folder(place: Path, capsys: pytest.CaptureFixture[str]):
+    second = b"".join(container.seal(b"second", [], Keyring(MAC)))
+    folder = laid(place / "models", {"a.spkl": CONTENT, "sub/b.spkl": second})
+    (folder / "model.sig").write_bytes(bundle(statement({"a.spkl": CONTENT, "sub/b.spkl": second}, "models")))
+    arguments = "--bundle models/model.sig --bundle-key signer.pub --key env:SP_MAC"
+    assert command(f"models {arguments}", capsys)[::2] == (0, "2 verified, 0 refused\n")
+    (folder / "sub" / "b.spkl").write_bytes(CONTENT)
+    (folder / "c.spkl").write_bytes(CONTENT)
+    code, out, err = command(f"models model.spkl {arguments}", capsys)
+    assert (code, err) == (1, "1 verified, 3 refused\n")
+    said = dict(line.split(": ", 1) for line in out.splitlines())
+    assert said[os.path.join("models", "a.spkl")].startswith("verified")
+    assert "'sub/b.spkl' does not have the SHA-256" in said[os.path.join("models", "sub", "b.spkl")]
+    assert "does not list 'c.spkl'" in said[os.path.join("models", "c.spkl")]
+    assert "is not below 'models'" in said["model.spkl"]
+
+
+def test_verify_with_a_bundle_reads_one_file_from_stdin(place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    for name, content, code in (("model.sig", CONTENT, 0), ("model.sig", CONTENT + b"x", 1), ("folder.sig", CONTENT, 1)):
+        (place / "folder.sig").write_bytes(bundle(statement({"a.spkl": CONTENT}, "models")))
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
+        done, out, _ = command(f"- --bundle {name} --bundle-key signer.pub --key env:SP_MAC", capsys)
+        assert done == code, out
+        assert ("has no name" in out) == (name == "folder.sig")
+
+
+def test_the_report_of_verify_with_a_bundle_is_json_whatever_was_refused(place: Path, capsys: pytest.CaptureFixture[str]):
+    """A pipeline that asked for JSON gets it when the bundle itself is refused as well."""
+    for name, path, error in (("model.sig", "model.spkl", None), ("nonsense.sig", "nonsense.sig", "FormatError")):
+        code, out, err = command(f"model.spkl --bundle {name} --bundle-key signer.pub --key env:SP_MAC --format json", capsys)
+        report = json.loads(out)
+        assert (code, report["refused"], err) == ((0, 0, "") if error is None else (1, 1, ""))
+        assert (report["files"][0]["path"], report["files"][0].get("error")) == (path, error)
 
 
 # --- what is loaded --------------------------------------------------------------------------------------------

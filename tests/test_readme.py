@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,20 @@ def test_ci_runs_the_test_command_of_the_readme():
     assert ".venv-test/bin/pytest" in command[1]
     assert "python3 -m venv .venv-test" in command[1]
     assert "<!-- ci: tests -->" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_ci_installs_what_the_tests_of_the_adapters_need():
+    """Elsewhere they are skipped, so a missing extra would go unnoticed for ever."""
+    needed = {
+        extra
+        for path in (ROOT / "tests" / "integrations").glob("*.py")
+        for extra in re.findall(r"pip install '[^']*\[([a-z-]+)\]'", path.read_text())
+    }
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    listed = re.search(r"for extra in ([a-z -]+); do", (ROOT / ".ci" / "run").read_text())
+    assert listed is not None
+    assert needed == set(listed[1].split()) <= extras.keys()
+    assert ".venv-int/bin/pytest -n 2 tests/integrations" in (ROOT / ".ci" / "run").read_text()
 
 
 @pytest.mark.parametrize("name", re.findall(r"\]\(([A-Z]+\.md|LICENSE)\)", README))

@@ -20,20 +20,20 @@ import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from safepickle import KeyringError, PublicKey
-from safepickle.keys import ECDSA_P256, ED25519, REMOTE_HMAC, remote_key_id, signed_message
+from safepickle.keys import ECDSA_P256, ED25519, REMOTE_HMAC, remote_key_id
 
 from . import remote
 
-__all__ = ["KmsMacKey", "KmsMacVerifier", "KmsSigner", "from_uri", "open_signer", "open_verifier"]
+__all__ = ["from_uri", "open_signer", "open_verifier"]
 
 # KeySpec: our suite, and SigningAlgorithm.
 _SPECS: Final = {"ECC_NIST_P256": (ECDSA_P256, "ECDSA_SHA_256"), "ECC_NIST_EDWARDS25519": (ED25519, "ED25519_SHA_512")}
 _MAC_SPEC: Final = "HMAC_256"
 _MAC_ALGORITHM: Final = "HMAC_SHA_256"
-_MAC_BYTES: Final = 32
 
 # KMS answers within a second; a load must not hang on a network that drops packets. At worst three attempts, about half a minute.
 _CONNECT_SECONDS: Final = 3.0
@@ -182,109 +182,35 @@ def _other_key(arn: str, usage: str, spec: str) -> KeyringError:
     )
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class KmsSigner:
-    """An asymmetric key of AWS KMS: `sign` asks KMS, `verify` uses the public key here. Made by `open_signer` or `from_uri`.
-
-    Give `public_key()` to whoever verifies: they need neither AWS nor this adapter.
-    """
-
-    _service: _Service
-    _public: PublicKey
-    _algorithm: str
-    arn: str
-
-    @property
-    def suite(self) -> str:
-        """The name of its suite."""
-        return self._public.suite
-
-    @property
-    def key_id(self) -> str:
-        """The key id of its public key."""
-        return self._public.key_id
-
-    def public_key(self) -> PublicKey:
-        """Return the half that verifies."""
-        return self._public
-
-    def sign(self, digest: bytes) -> bytes:
-        """Return the signature over a 32-byte digest (`Sign`, MessageType RAW). Raises `KeyringError`."""
-        message = signed_message(self.suite, bytes.fromhex(self.key_id), digest)
-        given = self._service.call("Sign", "sign", self.arn, Message=message, MessageType="RAW", SigningAlgorithm=self._algorithm).get("Signature")
-        where = f"AWS KMS with {self.arn}"
-        raw = remote.ecdsa_signature(given, where) if self.suite == ECDSA_P256 else given if isinstance(given, bytes) else b""
-        return remote.checked_signature(self._public, digest, raw, where)
-
-    def verify(self, digest: bytes, signature: bytes) -> None:
-        """Return if `signature` is this key's over the 32-byte digest, else raise `AuthenticationError`. Asks nobody."""
-        self._public.verify(digest, signature)
-
-    def __repr__(self) -> str:
-        return f"<KmsSigner {self.key_id} {self.suite} {self.arn}>"
-
-    __reduce_ex__ = remote.never_pickled
+def _sign(service: _Service, arn: str, spec: str, message: bytes) -> bytes:
+    suite, algorithm = _SPECS[spec]
+    given = service.call("Sign", "sign", arn, Message=message, MessageType="RAW", SigningAlgorithm=algorithm).get("Signature")
+    if suite == ECDSA_P256:
+        return remote.ecdsa_signature(given, _where(arn))
+    return given if isinstance(given, bytes) else b""
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class KmsMacVerifier:
-    """An HMAC key of AWS KMS that verifies and cannot sign (`VerifyMac`). Made by `open_verifier`, or `from_uri` with `use=verify`."""
-
-    _service: _Service
-    key_id: str
-    arn: str
-    suite = REMOTE_HMAC
-
-    def verify(self, digest: bytes, signature: bytes) -> None:
-        """Return if KMS says that the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if it cannot be asked."""
-        _verify_mac(self._service, self.arn, self.key_id, digest, signature)
-
-    def __repr__(self) -> str:
-        return f"<KmsMacVerifier {self.key_id} {self.suite} {self.arn}>"
-
-    __reduce_ex__ = remote.never_pickled
+def _mac(service: _Service, arn: str, message: bytes) -> Any:
+    return service.call("GenerateMac", "generate_mac", arn, Message=message, MacAlgorithm=_MAC_ALGORITHM).get("Mac")
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class KmsMacKey:
-    """An HMAC key of AWS KMS that signs (`GenerateMac`) and verifies (`VerifyMac`). Made by `open_signer` or `from_uri`."""
-
-    _service: _Service
-    key_id: str
-    arn: str
-    suite = REMOTE_HMAC
-
-    def sign(self, digest: bytes) -> bytes:
-        """Return the MAC, 32 bytes, over a 32-byte digest. Raises `KeyringError`."""
-        message = signed_message(self.suite, bytes.fromhex(self.key_id), digest)
-        mac = self._service.call("GenerateMac", "generate_mac", self.arn, Message=message, MacAlgorithm=_MAC_ALGORITHM).get("Mac")
-        if not isinstance(mac, bytes) or len(mac) != _MAC_BYTES:
-            raise KeyringError(f"AWS KMS with {self.arn} gave no MAC of {_MAC_BYTES} bytes")
-        return mac
-
-    def verify(self, digest: bytes, signature: bytes) -> None:
-        """Return if KMS says that the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if it cannot be asked."""
-        _verify_mac(self._service, self.arn, self.key_id, digest, signature)
-
-    def __repr__(self) -> str:
-        return f"<KmsMacKey {self.key_id} {self.suite} {self.arn}>"
-
-    __reduce_ex__ = remote.never_pickled
-
-
-def _verify_mac(service: _Service, arn: str, key_id: str, digest: bytes, signature: bytes) -> None:
-    if len(signature) != _MAC_BYTES:
-        raise remote.mac_did_not_hold(key_id)
-    message = signed_message(REMOTE_HMAC, bytes.fromhex(key_id), digest)
+def _mac_holds(service: _Service, arn: str, message: bytes, mac: bytes) -> bool:
     try:
-        answer = service.call("VerifyMac", "verify_mac", arn, Message=message, MacAlgorithm=_MAC_ALGORITHM, Mac=bytes(signature))
+        answer = service.call("VerifyMac", "verify_mac", arn, Message=message, MacAlgorithm=_MAC_ALGORITHM, Mac=mac)
     except _InvalidMacError:
-        raise remote.mac_did_not_hold(key_id) from None
-    if answer.get("MacValid") is not True:
-        raise remote.mac_did_not_hold(key_id)
+        return False
+    return answer.get("MacValid") is True
 
 
-def open_signer(key: str, *, region: str | None = None, endpoint_url: str | None = None, client: Any = None) -> KmsSigner | KmsMacKey:
+def _mac_verifier(service: _Service, arn: str) -> remote.MacVerifier:
+    return remote.MacVerifier(remote_key_id(REMOTE_HMAC, arn), _where(arn), partial(_mac_holds, service, arn))
+
+
+def _where(arn: str) -> str:
+    return f"AWS KMS with {arn}"
+
+
+def open_signer(key: str, *, region: str | None = None, endpoint_url: str | None = None, client: Any = None) -> remote.KeyPair | remote.MacKey:
     """Return the key named by key id, alias/NAME or ARN, for signing and verifying.
 
     `client` is a boto3 client for KMS of yours, if it must be a special one; it is used as it is and must not be used across a fork.
@@ -293,21 +219,21 @@ def open_signer(key: str, *, region: str | None = None, endpoint_url: str | None
     service = _service(key, region, endpoint_url, client)
     arn, usage, spec = _described(service, key)
     if (usage, spec) == ("GENERATE_VERIFY_MAC", _MAC_SPEC):
-        return KmsMacKey(service, remote_key_id(REMOTE_HMAC, arn), arn)
+        return remote.MacKey(_mac_verifier(service, arn), partial(_mac, service, arn))
     if usage != "SIGN_VERIFY" or spec not in _SPECS:
         raise _other_key(arn, usage, spec)
-    return KmsSigner(service, _public_key(service, arn, spec), _SPECS[spec][1], arn)
+    return remote.KeyPair(_public_key(service, arn, spec), _where(arn), partial(_sign, service, arn, spec))
 
 
-def open_verifier(key: str, *, region: str | None = None, endpoint_url: str | None = None, client: Any = None) -> PublicKey | KmsMacVerifier:
-    """Return what verifies for the key named: the public key of an asymmetric one, which asks nobody afterwards, or a `KmsMacVerifier`.
+def open_verifier(key: str, *, region: str | None = None, endpoint_url: str | None = None, client: Any = None) -> PublicKey | remote.MacVerifier:
+    """Return what verifies for the key named: the public key of an asymmetric one, which asks nobody afterwards, or a `MacVerifier`.
 
     The arguments are those of `open_signer`. Raises `KeyringError`.
     """
     service = _service(key, region, endpoint_url, client)
     arn, usage, spec = _described(service, key)
     if (usage, spec) == ("GENERATE_VERIFY_MAC", _MAC_SPEC):
-        return KmsMacVerifier(service, remote_key_id(REMOTE_HMAC, arn), arn)
+        return _mac_verifier(service, arn)
     if usage != "SIGN_VERIFY" or spec not in _SPECS:
         raise _other_key(arn, usage, spec)
     return _public_key(service, arn, spec)
@@ -315,10 +241,10 @@ def open_verifier(key: str, *, region: str | None = None, endpoint_url: str | No
 
 def _public_key(service: _Service, arn: str, spec: str) -> PublicKey:
     given = service.call("GetPublicKey", "get_public_key", arn).get("PublicKey")
-    return remote.public_key(given, _SPECS[spec][0], f"AWS KMS with {arn}")
+    return remote.public_key(given, _SPECS[spec][0], _where(arn))
 
 
-def from_uri(rest: str) -> KmsSigner | KmsMacKey | KmsMacVerifier | PublicKey:
+def from_uri(rest: str) -> remote.KeyPair | remote.MacKey | remote.MacVerifier | PublicKey:
     """Return the key of `awskms:<key id, alias/NAME or ARN>[?region=...&endpoint_url=...&use=verify]`, given what follows `awskms:`.
 
     Without `use=verify` it can sign. Raises `KeyringError`.

@@ -30,11 +30,11 @@ from typing import Any, Final, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from safepickle import KeyringError, PublicKey
-from safepickle.keys import ECDSA_P256, ED25519, signed_message
+from safepickle.keys import ECDSA_P256, ED25519
 
 from . import remote
 
-__all__ = ["Pkcs11Signer", "close_sessions", "from_uri", "open_signer"]
+__all__ = ["close_sessions", "from_uri", "open_signer"]
 
 # CKA_EC_PARAMS: the suite, the bytes of a public key, the bytes of a signature.
 _CURVES: Final = {
@@ -86,49 +86,6 @@ class _Place:
         return f"key {' '.join(named)} of the token with {', '.join(f'{name} {value!a}' for name, value in self.token)}"
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class Pkcs11Signer:
-    """A private key in a token: `sign` asks the token, `verify` uses the public key here. Made by `open_signer` or `from_uri`.
-
-    Give `public_key()` to whoever verifies: they need neither the token nor this adapter.
-    """
-
-    _place: _Place
-    _pin_source: str | None
-    _public: PublicKey
-
-    @property
-    def suite(self) -> str:
-        """The name of its suite."""
-        return self._public.suite
-
-    @property
-    def key_id(self) -> str:
-        """The key id of its public key."""
-        return self._public.key_id
-
-    def public_key(self) -> PublicKey:
-        """Return the half that verifies."""
-        return self._public
-
-    def sign(self, digest: bytes) -> bytes:
-        """Return the signature over a 32-byte digest. Raises `KeyringError`."""
-        message = signed_message(self.suite, bytes.fromhex(self.key_id), digest)
-        raw = _signed(self._place, self._pin_source, self.suite, message)
-        if len(raw) != _SIGNATURE_BYTES:
-            raise KeyringError(f"{self._place}: the token gave a signature of {len(raw)} bytes and not {_SIGNATURE_BYTES}")
-        return remote.checked_signature(self._public, digest, _low_s(raw, str(self._place)) if self.suite == ECDSA_P256 else raw, str(self._place))
-
-    def verify(self, digest: bytes, signature: bytes) -> None:
-        """Return if `signature` is this key's over the 32-byte digest, else raise `AuthenticationError`. Asks nobody."""
-        self._public.verify(digest, signature)
-
-    def __repr__(self) -> str:
-        return f"<Pkcs11Signer {self.key_id} {self.suite}>"
-
-    __reduce_ex__ = remote.never_pickled
-
-
 def open_signer(
     module: str,
     *,
@@ -137,7 +94,7 @@ def open_signer(
     label: str | None = None,
     identifier: bytes | None = None,
     pin_source: str | None = None,
-) -> Pkcs11Signer:
+) -> remote.KeyPair:
     """Return the private key of a token, for signing and verifying.
 
     `module` is the absolute path of the PKCS #11 module. `token` and `serial` are the label and the serial number of the token, `label` and
@@ -149,7 +106,7 @@ def open_signer(
     return _opened(_Place(module, identity, label, identifier), pin_source)
 
 
-def from_uri(rest: str) -> Pkcs11Signer:
+def from_uri(rest: str) -> remote.KeyPair:
     """Return the key of a PKCS #11 URI (RFC 7512), given what follows `pkcs11:`.
 
     Path: token, serial, manufacturer, model; object, id; type=private. Query: module-path, pin-source (`file:PATH` or `env:NAME`).
@@ -170,13 +127,14 @@ def from_uri(rest: str) -> Pkcs11Signer:
     return _opened(place, remote.decoded(how["pin-source"], "pin-source") if "pin-source" in how else None)
 
 
-def _opened(place: _Place, pin_source: str | None) -> Pkcs11Signer:
+def _opened(place: _Place, pin_source: str | None) -> remote.KeyPair:
     if not place.token or (place.label is None and place.id is None):
         raise KeyringError("a key in a token is named by the token (its label or serial number) and the object (its label or id)")
     _check_module(place.module)
     if pin_source is not None and not pin_source.startswith(("env:", "file:")):
         raise KeyringError("pin-source is env:NAME or file:PATH; the PIN itself stands in no URI")
-    return Pkcs11Signer(place, pin_source, _public_key(place, pin_source))
+    public = _public_key(place, pin_source)
+    return remote.KeyPair(public, str(place), partial(_signed, place, pin_source, public.suite))
 
 
 def _check_module(path: str) -> None:
@@ -382,6 +340,8 @@ def _unwrapped(point: bytes, size: int) -> bytes:
 
 
 def _signed(place: _Place, pin_source: str | None, suite: str, message: bytes) -> bytes:
+    """Return the signature of the token over a message, as SPEC.md has it."""
+
     def sign(session: Any, pin: Callable[[], str]) -> bytes | None:
         from pkcs11 import Mechanism
 
@@ -396,7 +356,9 @@ def _signed(place: _Place, pin_source: str | None, suite: str, message: bytes) -
     signature = _in_session(place, pin_source, sign)
     if signature is None:
         raise KeyringError(f"{place}: there is no such private key")
-    return signature
+    if len(signature) != _SIGNATURE_BYTES:
+        raise KeyringError(f"{place}: the token gave a signature of {len(signature)} bytes and not {_SIGNATURE_BYTES}")
+    return _low_s(signature, str(place)) if suite == ECDSA_P256 else signature
 
 
 def _private_key(session: Any, place: _Place) -> Any:

@@ -1,8 +1,9 @@
-"""What the adapters of key services share: options of a URI, secrets by source, addresses, and what is done with an answer.
+"""What the adapters of key services share: the keys themselves, options of a URI, secrets by source, addresses.
 
 - A URI says everything at most once, and nothing that is not understood. It holds no secret: a secret is named by its source.
 - A service is reached over TLS, or on this machine: whoever could answer in its place could say that a forged MAC holds.
 - A signature that a service gives is verified under the public key before anything is signed with it.
+- A MAC holds only if the service says so. An adapter says how it is asked, as functions of the message; what is made of the answer is here.
 
 No text raised here holds what a source or a service answered. This module knows no service.
 """
@@ -14,26 +15,30 @@ import ipaddress
 import os
 import re
 import stat
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, NoReturn
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from safepickle import AuthenticationError, KeyringError, PublicKey
-from safepickle.keys import ecdsa_from_der, read_regular
+from safepickle.keys import REMOTE_HMAC, ecdsa_from_der, read_regular, signed_message
 
 __all__ = [
+    "KeyPair",
+    "MacKey",
+    "MacVerifier",
     "checked_address",
-    "checked_signature",
     "decoded",
     "ecdsa_signature",
-    "mac_did_not_hold",
-    "never_pickled",
     "options",
     "public_key",
     "secret",
 ]
 
 MAX_SECRET_BYTES: Final = 8192
-_BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+MAC_BYTES: Final = 32
+# Surrogates too: they are no characters, and nothing could be made of them but an error of the codec.
+_BAD_VALUE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})|[\ud800-\udfff]")
 
 
 def options(text: str, separator: str, known: frozenset[str], where: str) -> dict[str, str]:
@@ -48,7 +53,7 @@ def options(text: str, separator: str, known: frozenset[str], where: str) -> dic
             raise KeyringError(f"the {where} URI has a part that means nothing here: there are {', '.join(sorted(known))}")
         if name in found:
             raise KeyringError(f"the {where} URI says {name} twice")
-        if not value or _BAD_ESCAPE.search(value):
+        if not value or _BAD_VALUE.search(value):
             raise KeyringError(f"{name} of the {where} URI is empty, or not percent-encoded as it must be")
         found[name] = value
     return found
@@ -130,22 +135,114 @@ def ecdsa_signature(der: Any, where: str) -> bytes:
         raise KeyringError(f"what {where} gave is not an ECDSA signature over P-256") from None
 
 
-def checked_signature(public: PublicKey, digest: bytes, signature: bytes, where: str) -> bytes:
-    """Return the signature that a service gave if it holds under its public key, else raise `KeyringError`: nothing is signed with it."""
-    try:
-        public.verify(digest, signature)
-    except AuthenticationError:
-        raise KeyringError(f"{where} gave a signature that does not hold under public key {public.key_id}: nothing was signed") from None
-    return signature
+# --- the keys ----------------------------------------------------------------------------------------------------
 
 
-def mac_did_not_hold(key_id: str) -> AuthenticationError:
-    """Return the error of a MAC that a service says does not hold."""
-    return AuthenticationError(
-        f"the MAC by key {key_id} does not hold: the file was changed after it was signed, or it is damaged; fetch it again from where it was made"
-    )
-
-
-def never_pickled(key: object, protocol: Any) -> NoReturn:
-    """Refuse, as `__reduce_ex__` of a key."""
+def _never_pickled(key: object, protocol: Any) -> NoReturn:
     raise KeyringError(f"a {type(key).__name__} is never pickled or copied: name the key by its URI where it is needed")
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class KeyPair:
+    """A key pair whose private half is elsewhere: `sign` asks there, `verify` uses the public key here.
+
+    Give `public_key()` to whoever verifies: they need neither the service nor its adapter. `where` says which key of which service it is.
+    """
+
+    _public: PublicKey
+    where: str
+    _sign: Callable[[bytes], bytes]
+    """Return the signature over a message, as SPEC.md has it, or raise `KeyringError`."""
+
+    @property
+    def suite(self) -> str:
+        """The name of its suite."""
+        return self._public.suite
+
+    @property
+    def key_id(self) -> str:
+        """The key id of its public key."""
+        return self._public.key_id
+
+    def public_key(self) -> PublicKey:
+        """Return the half that verifies."""
+        return self._public
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the signature over a 32-byte digest. Raises `KeyringError`, also if what the service gave does not hold."""
+        signature = self._sign(signed_message(self.suite, bytes.fromhex(self.key_id), digest))
+        try:
+            self._public.verify(digest, signature)
+        except AuthenticationError:
+            raise KeyringError(f"{self.where} gave a signature that does not hold under public key {self.key_id}: nothing was signed") from None
+        return signature
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if `signature` is this key's over the 32-byte digest, else raise `AuthenticationError`. Asks nobody."""
+        self._public.verify(digest, signature)
+
+    def __repr__(self) -> str:
+        return f"<KeyPair {self.key_id} {self.suite}: {self.where}>"
+
+    __reduce_ex__ = _never_pickled
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class MacVerifier:
+    """An HMAC key in a service, which is asked whether a MAC holds. It cannot sign. `where` says which key of which service it is."""
+
+    key_id: str
+    where: str
+    _holds: Callable[[bytes, bytes], bool]
+    """Return whether the service says that a MAC over a message holds, or raise `KeyringError`."""
+    suite = REMOTE_HMAC
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if the service cannot be asked."""
+        # Of another length it is none, and the service need not be asked.
+        if len(signature) != MAC_BYTES or not self._holds(signed_message(self.suite, bytes.fromhex(self.key_id), digest), bytes(signature)):
+            raise AuthenticationError(
+                f"the MAC by key {self.key_id} does not hold: the file was changed after it was signed, or it is damaged; "
+                "fetch it again from where it was made"
+            )
+
+    def __repr__(self) -> str:
+        return f"<MacVerifier {self.key_id} {self.suite}: {self.where}>"
+
+    __reduce_ex__ = _never_pickled
+
+
+@dataclass(frozen=True, slots=True, repr=False, eq=False)
+class MacKey:
+    """An HMAC key in a service, which makes its MACs, and which is asked whether one holds."""
+
+    _verifier: MacVerifier
+    _mac: Callable[[bytes], Any]
+    """Return the MAC over a message, or whatever else the service gave, or raise `KeyringError`."""
+    suite = REMOTE_HMAC
+
+    @property
+    def key_id(self) -> str:
+        """The key id, made of the service's own name of the key."""
+        return self._verifier.key_id
+
+    @property
+    def where(self) -> str:
+        """Which key of which service it is."""
+        return self._verifier.where
+
+    def sign(self, digest: bytes) -> bytes:
+        """Return the MAC, 32 bytes, over a 32-byte digest. Raises `KeyringError`."""
+        mac = self._mac(signed_message(self.suite, bytes.fromhex(self.key_id), digest))
+        if not isinstance(mac, bytes) or len(mac) != MAC_BYTES:
+            raise KeyringError(f"{self.where} gave no MAC of {MAC_BYTES} bytes")
+        return mac
+
+    def verify(self, digest: bytes, signature: bytes) -> None:
+        """Return if the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if the service cannot be asked."""
+        self._verifier.verify(digest, signature)
+
+    def __repr__(self) -> str:
+        return f"<MacKey {self.key_id} {self.suite}: {self.where}>"
+
+    __reduce_ex__ = _never_pickled

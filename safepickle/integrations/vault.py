@@ -5,8 +5,8 @@
 - A key of type `hmac` signs with `POST transit/hmac/NAME/sha2-256` and verifies with `POST transit/verify/NAME/sha2-256`: each load asks
   the server. The two paths are separate in a policy, so a host that may only verify cannot forge.
 - A version of the key is fixed when it is opened, the newest unless the URI says one, and each version has a key id of its own: a rotation
-  in Vault is a new key here. The key id of an `hmac` key is made of namespace, mount, name and version; two servers with the same names give
-  the same key id, and a MAC of the one does not hold at the other.
+  in Vault is a new key here. The key id of an `hmac` key is made of namespace, mount, name and version, however they are spelled; two servers
+  with the same names give the same key id, and a MAC of the one does not hold at the other.
 - What the server answers is believed, so it is reached over TLS only, no redirect is followed, and no proxy is used.
 
 Raised: `KeyringError` if the key cannot be used or the server cannot be asked; `AuthenticationError` if a signature does not hold. No error
@@ -25,23 +25,24 @@ import os
 import re
 import ssl
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 from safepickle import KeyringError, PublicKey
-from safepickle.keys import ECDSA_P256, ED25519, REMOTE_HMAC, remote_key_id, signed_message
+from safepickle.keys import ECDSA_P256, ED25519, REMOTE_HMAC, remote_key_id
 
 from . import remote
 
-__all__ = ["VaultMacKey", "VaultMacVerifier", "VaultSigner", "from_uri", "open_signer", "open_verifier"]
+__all__ = ["from_uri", "open_signer", "open_verifier"]
 
 _TYPES: Final = {"ecdsa-p256": ECDSA_P256, "ed25519": ED25519}
 _MAC_TYPE: Final = "hmac"
-_MAC_BYTES: Final = 32
 _TIMEOUT_SECONDS: Final = 10.0
 _MAX_ANSWER_BYTES: Final = 1 << 20
 
 _NAME: Final = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*/)+[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_.-]+(?:/[A-Za-z0-9_.-]+)*/?")
+# No part begins with a dot: a server follows `.` and `..`, which would give one key many names.
+_NAMESPACE: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*")
 _VALUE: Final = re.compile(r"vault:v([1-9]\d{0,8}):([A-Za-z0-9+/=]+)")
 _OPTIONS: Final = frozenset(("address", "namespace", "version", "token-source", "cacert", "use"))
 
@@ -104,107 +105,29 @@ class _Server:
         return http.client.HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=ssl.create_default_context(cafile=self.cacert))
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class VaultSigner:
-    """An asymmetric key of Vault's transit engine: `sign` asks the server, `verify` uses the public key here.
-
-    Made by `open_signer` or `from_uri`. Give `public_key()` to whoever verifies: they need neither Vault nor this adapter.
-    """
-
-    _server: _Server
-    _public: PublicKey
-    version: int
-
-    @property
-    def suite(self) -> str:
-        """The name of its suite."""
-        return self._public.suite
-
-    @property
-    def key_id(self) -> str:
-        """The key id of its public key."""
-        return self._public.key_id
-
-    def public_key(self) -> PublicKey:
-        """Return the half that verifies."""
-        return self._public
-
-    def sign(self, digest: bytes) -> bytes:
-        """Return the signature over a 32-byte digest. Raises `KeyringError`."""
-        body: dict[str, Any] = {
-            "input": _base64(signed_message(self.suite, bytes.fromhex(self.key_id), digest)),
-            "key_version": self.version,
-            "prehashed": False,
-        }
-        if self.suite == ECDSA_P256:
-            body |= {"hash_algorithm": "sha2-256", "marshaling_algorithm": "asn1"}
-        given = _value(self._server.call(f"sign/{self._server.name}", body).get("signature"), self.version, self._server)
-        raw = remote.ecdsa_signature(given, str(self._server)) if self.suite == ECDSA_P256 else given
-        return remote.checked_signature(self._public, digest, raw, str(self._server))
-
-    def verify(self, digest: bytes, signature: bytes) -> None:
-        """Return if `signature` is this key's over the 32-byte digest, else raise `AuthenticationError`. Asks nobody."""
-        self._public.verify(digest, signature)
-
-    def __repr__(self) -> str:
-        return f"<VaultSigner {self.key_id} {self.suite} {self._server.mount}/{self._server.name} version {self.version}>"
-
-    __reduce_ex__ = remote.never_pickled
+def _sign(server: _Server, version: int, suite: str, message: bytes) -> bytes:
+    body: dict[str, Any] = {"input": _base64(message), "key_version": version, "prehashed": False}
+    if suite == ECDSA_P256:
+        body |= {"hash_algorithm": "sha2-256", "marshaling_algorithm": "asn1"}
+    given = _value(server.call(f"sign/{server.name}", body).get("signature"), version, server)
+    return remote.ecdsa_signature(given, str(server)) if suite == ECDSA_P256 else given
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class VaultMacVerifier:
-    """An HMAC key of Vault's transit engine that verifies and cannot sign. Made by `open_verifier`, or `from_uri` with `use=verify`."""
-
-    _server: _Server
-    key_id: str
-    version: int
-    suite = REMOTE_HMAC
-
-    def verify(self, digest: bytes, signature: bytes) -> None:
-        """Return if Vault says that the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if it cannot be asked."""
-        _verify_mac(self._server, self.version, self.key_id, digest, signature)
-
-    def __repr__(self) -> str:
-        return f"<VaultMacVerifier {self.key_id} {self.suite} {self._server.mount}/{self._server.name} version {self.version}>"
-
-    __reduce_ex__ = remote.never_pickled
+def _mac(server: _Server, version: int, message: bytes) -> bytes:
+    body = {"input": _base64(message), "key_version": version}
+    return _value(server.call(f"hmac/{server.name}/sha2-256", body).get("hmac"), version, server)
 
 
-@dataclass(frozen=True, slots=True, repr=False, eq=False)
-class VaultMacKey:
-    """An HMAC key of Vault's transit engine that signs and verifies. Made by `open_signer` or `from_uri`."""
-
-    _server: _Server
-    key_id: str
-    version: int
-    suite = REMOTE_HMAC
-
-    def sign(self, digest: bytes) -> bytes:
-        """Return the MAC, 32 bytes, over a 32-byte digest. Raises `KeyringError`."""
-        body = {"input": _base64(signed_message(self.suite, bytes.fromhex(self.key_id), digest)), "key_version": self.version}
-        mac = _value(self._server.call(f"hmac/{self._server.name}/sha2-256", body).get("hmac"), self.version, self._server)
-        if len(mac) != _MAC_BYTES:
-            raise KeyringError(f"{self._server} gave no MAC of {_MAC_BYTES} bytes")
-        return mac
-
-    def verify(self, digest: bytes, signature: bytes) -> None:
-        """Return if Vault says that the MAC over the 32-byte digest holds. Raises `AuthenticationError`; `KeyringError` if it cannot be asked."""
-        _verify_mac(self._server, self.version, self.key_id, digest, signature)
-
-    def __repr__(self) -> str:
-        return f"<VaultMacKey {self.key_id} {self.suite} {self._server.mount}/{self._server.name} version {self.version}>"
-
-    __reduce_ex__ = remote.never_pickled
+def _mac_holds(server: _Server, version: int, message: bytes, mac: bytes) -> bool:
+    body = {"input": _base64(message), "hmac": f"vault:v{version}:{_base64(mac)}"}
+    return server.call(f"verify/{server.name}/sha2-256", body).get("valid") is True
 
 
-def _verify_mac(server: _Server, version: int, key_id: str, digest: bytes, signature: bytes) -> None:
-    if len(signature) != _MAC_BYTES:
-        raise remote.mac_did_not_hold(key_id)
-    message = signed_message(REMOTE_HMAC, bytes.fromhex(key_id), digest)
-    body = {"input": _base64(message), "hmac": f"vault:v{version}:{_base64(signature)}"}
-    if server.call(f"verify/{server.name}/sha2-256", body).get("valid") is not True:
-        raise remote.mac_did_not_hold(key_id)
+def _mac_verifier(server: _Server, version: int) -> remote.MacVerifier:
+    # As one path: to a server, mount `transit` in namespace `team` is mount `team/transit` in none, so it is the same key.
+    path = "/".join(filter(None, (server.namespace, server.mount)))
+    key_id = remote_key_id(REMOTE_HMAC, f"vault:{path}:{server.name}:{version}")
+    return remote.MacVerifier(key_id, f"version {version} of {server}", partial(_mac_holds, server, version))
 
 
 def _base64(data: bytes) -> str:
@@ -267,18 +190,21 @@ def _public_key(text: str, suite: str, server: _Server) -> PublicKey:
 def _server(key: str, address: str | None, namespace: str, token_source: str, cacert: str | None) -> _Server:
     if not isinstance(key, str) or not _NAME.fullmatch(key):
         raise KeyringError("a key of Vault is named MOUNT/NAME, such as transit/models")
-    if namespace and not _NAMESPACE.fullmatch(namespace):
-        raise KeyringError("namespace of a key of Vault is a path such as team/ml")
+    space = _namespace(namespace)
     where = address or os.environ.get("VAULT_ADDR", "")
     if not where:
         raise KeyringError("the address of Vault is not known: say ?address=https://HOST:8200, or set VAULT_ADDR")
     remote.checked_address(where, "Vault")
     mount, _, name = key.rpartition("/")
-    return _Server(where, namespace, token_source, cacert or os.environ.get("VAULT_CACERT") or None, mount, name)
+    return _Server(where, space, token_source, cacert or os.environ.get("VAULT_CACERT") or None, mount, name)
 
 
-def _mac_key_id(server: _Server, version: int) -> str:
-    return remote_key_id(REMOTE_HMAC, f"vault:{server.namespace.strip('/')}:{server.mount}:{server.name}:{version}")
+def _namespace(text: str) -> str:
+    """Return the one spelling of a namespace: a server passes over slashes around it, and calls the outermost one `root`."""
+    path = text.strip("/") if isinstance(text, str) else "?"
+    if path and not _NAMESPACE.fullmatch(path):
+        raise KeyringError("namespace of a key of Vault is a path such as team/ml")
+    return "" if path == "root" else path
 
 
 def open_signer(
@@ -289,7 +215,7 @@ def open_signer(
     version: int | None = None,
     token_source: str = "env:VAULT_TOKEN",  # noqa: S107 - where the token is, not the token
     cacert: str | None = None,
-) -> VaultSigner | VaultMacKey:
+) -> remote.KeyPair | remote.MacKey:
     """Return the key MOUNT/NAME of the transit engine, for signing and verifying. Raises `KeyringError`.
 
     `address` is that of the server (default: VAULT_ADDR), `version` one of the key (default: the newest), `token_source` where the token is
@@ -298,8 +224,9 @@ def open_signer(
     server = _server(key, address, namespace, token_source, cacert)
     found = _described(server, version)
     if found.public is None:
-        return VaultMacKey(server, _mac_key_id(server, found.version), found.version)
-    return VaultSigner(server, found.public, found.version)
+        return remote.MacKey(_mac_verifier(server, found.version), partial(_mac, server, found.version))
+    sign = partial(_sign, server, found.version, found.public.suite)
+    return remote.KeyPair(found.public, f"version {found.version} of {server}", sign)
 
 
 def open_verifier(
@@ -310,17 +237,17 @@ def open_verifier(
     version: int | None = None,
     token_source: str = "env:VAULT_TOKEN",  # noqa: S107 - where the token is, not the token
     cacert: str | None = None,
-) -> PublicKey | VaultMacVerifier:
-    """Return what verifies for the key: the public key of an asymmetric one, which asks nobody afterwards, or a `VaultMacVerifier`.
+) -> PublicKey | remote.MacVerifier:
+    """Return what verifies for the key: the public key of an asymmetric one, which asks nobody afterwards, or a `MacVerifier`.
 
     The arguments are those of `open_signer`. Raises `KeyringError`.
     """
     server = _server(key, address, namespace, token_source, cacert)
     found = _described(server, version)
-    return found.public if found.public is not None else VaultMacVerifier(server, _mac_key_id(server, found.version), found.version)
+    return found.public if found.public is not None else _mac_verifier(server, found.version)
 
 
-def from_uri(rest: str) -> VaultSigner | VaultMacKey | VaultMacVerifier | PublicKey:
+def from_uri(rest: str) -> remote.KeyPair | remote.MacKey | remote.MacVerifier | PublicKey:
     """Return the key of a URI, given what follows `vault:`: MOUNT/NAME, and after a question mark what `open_signer` takes.
 
     Options: address, namespace, version, token-source, cacert; with `use=verify` it cannot sign. Raises `KeyringError`.

@@ -335,6 +335,8 @@ REFUSED = {
     "a bad escape": (f"pkcs11:token=models;object=%7?module-path={MODULE}", "percent-encoded"),
     "a control character": (f"pkcs11:token=models;object=%0a?module-path={MODULE}", "without control characters"),
     "not UTF-8": (f"pkcs11:token=models;object=%ff?module-path={MODULE}", "in UTF-8"),
+    "a surrogate": (f"pkcs11:token=models;object=\ud800?module-path={MODULE}", "percent-encoded"),
+    "a surrogate in the id": (f"pkcs11:token=models;id=\udc80?module-path={MODULE}", "percent-encoded"),
     "a NUL in the module": ("pkcs11:token=models;object=p256?module-path=/a%00b", "control characters"),
     "nothing": ("pkcs11:", "names nothing"),
 }

@@ -178,7 +178,7 @@ def test_each_version_is_a_key_of_its_own(kind: str, server: Server):
     server.ask(f"transit/keys/turning-{kind}/rotate", {})
     second = opened(server, f"turning-{kind}")
     new = safepickle.dumps([2], key=second)
-    assert (first.version, second.version) == (1, 2)
+    assert [key.where.partition(" of ")[0] for key in (first, second)] == ["version 1", "version 2"]
     assert len({first.key_id, second.key_id}) == 2
     assert opened(server, f"turning-{kind}", "&version=1").key_id == first.key_id
     assert safepickle.loads(old, key=opened(server, f"turning-{kind}", "&version=1&use=verify")) == [1]
@@ -274,6 +274,26 @@ def test_who_may_only_verify_cannot_sign(server: Server, monkeypatch: pytest.Mon
     refused(KeyringError, "HTTP 403", lambda: safepickle.dumps([1, 2], key=opened(server, "models-mac")))
 
 
+def test_a_key_has_one_key_id_however_its_namespace_is_spelled(server: Server):
+    """Two key ids of one key would count as two keys for a threshold, and a deny-list would bar one of them only."""
+    try:
+        server.ask("sys/namespaces/team", {})
+    except urllib.error.HTTPError as error:
+        error.close()
+        pytest.skip("this server has no namespaces: OpenBao has them from 2.3 on, HashiCorp Vault in its enterprise edition")
+    for path, body in (("team/sys/namespaces/ml", {}), ("team/ml/sys/mounts/transit", {"type": "transit"})):
+        server.ask(path, body)
+    server.ask("team/ml/transit/keys/models", {"type": "hmac", "key_size": 32})
+    spellings = [("transit/models", each) for each in ("team/ml", "team/ml/", "/team/ml", "/team/ml/")]
+    spellings += [("ml/transit/models", "team"), ("team/ml/transit/models", ""), ("team/ml/transit/models", "root"), ("team/ml/transit/models", "/")]
+    keys = [adapter.open_signer(name, address=server.url, namespace=namespace) for name, namespace in spellings]
+    signature = keys[0].sign(DIGEST)
+    for key in keys:
+        key.verify(DIGEST, signature)
+    assert {key.key_id for key in keys} == {keys[0].key_id}
+    assert keys[0].key_id != opened(server, "models-mac").key_id
+
+
 # --- what is refused -----------------------------------------------------------------------------------------------
 
 
@@ -318,6 +338,10 @@ def test_a_key_of_another_kind_is_refused(body: dict[str, Any], server: Server):
         (f"transit/models?address=https://me:{ROOT_TOKEN}@vault.example", "credentials stand elsewhere"),
         ("transit/models?address=https://vault.example&namespace=a%0ab", "without control characters"),
         ("transit/models?address=https://vault.example&namespace=a%3Fb", "is a path such as team/ml"),
+        ("transit/models?address=https://vault.example&namespace=team/../ml", "is a path such as team/ml"),
+        ("transit/models?address=https://vault.example&namespace=team//ml", "is a path such as team/ml"),
+        ("transit/models?address=https://vault.example&namespace=team\ud800", "not percent-encoded as it must be"),
+        ("transit/mod\ud800els?address=https://vault.example", "named MOUNT/NAME"),
     ],
 )
 def test_a_uri_that_says_something_else_is_refused(text: str, hint: str):
@@ -392,7 +416,7 @@ def test_a_namespace_and_a_path_of_the_address_are_sent(scripted: tuple[str, dic
     address, answers, asked = scripted
     answers["/behind/v1/team/transit/keys/models"] = {"type": "hmac", "latest_version": 3}
     key = adapter.from_uri(f"team/transit/models?address={address}/behind/&namespace=ml%2Fprod")
-    assert key.version == 3
+    assert key.where == "version 3 of key 'models' at 'team/transit' of the Vault server"
     assert {name: asked[0][1][name] for name in ("X-Vault-Namespace", "X-Vault-Token")} == {
         "X-Vault-Namespace": "ml/prod",
         "X-Vault-Token": ROOT_TOKEN,
