@@ -8,6 +8,7 @@ Promises:
 - The header authenticates the rest: it lists the SHA-256 of every chunk of the body, and no byte may be elsewhere.
 - One encoding per meaning: what parses would be written as the same bytes, padding and order included.
 - Bytes are read once, into memory that belongs to us (or, with `map_file`, are mapped once, read-only).
+- A compressed chunk is authenticated before it is decompressed, and makes the number of bytes that the header says, or none.
 - A path is replaced as a whole or not at all.
 
 It knows nothing of pickle: a body is a program (some bytes) and buffers (more bytes).
@@ -16,6 +17,7 @@ It knows nothing of pickle: a body is a program (some bytes) and buffers (more b
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import io
 import itertools
@@ -31,18 +33,19 @@ from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any, Final, NoReturn, TypeVar
 
-from .errors import AuthenticationError, FormatError, LimitError, UnsignedError
-from .files import Bytes, open_regular, replace, write_all
+from . import chunks
+from .errors import AuthenticationError, FormatError, KeyringError, LimitError, UnsignedError
+from .files import Bytes, open_regular, replace, replacing, write_all
 from .keyring import Keyring
 from .keys import SUITES, Signature
 
-__all__ = ["Info", "Opened", "UntrustedInfo", "open", "peek", "resign", "seal", "verify", "write"]
+__all__ = ["Info", "Opened", "UntrustedInfo", "open", "peek", "resign", "save", "seal", "verify", "write"]
 
 MAGIC: Final = b"\x89SPKL\r\n\x1a"
 VERSION: Final = 1
 PREFIX: Final = struct.Struct("<8sHHII")
 SIGNATURE_HEAD: Final = struct.Struct("<B8sH")
-ALIGNMENT: Final = 64
+ALIGNMENT: Final = chunks.ALIGNMENT
 CHUNK_BYTES: Final = 1 << 20
 CHUNK_BYTES_ALLOWED: Final = frozenset(1 << n for n in range(16, 27))
 MAX_SIGNATURES: Final = 16
@@ -61,8 +64,11 @@ _SUITES: Final = {suite.code: suite for suite in SUITES.values()}
 _SNIFF_BYTES: Final = 512
 _READ_BYTES: Final = 1 << 20
 _WINDOW_BYTES: Final = 1 << 24
-# Below this size a thread pool costs more than it saves.
-_PARALLEL_BYTES: Final = 4 << 20
+# From this size of a body on, writing it while it is hashed saves more than threads cost.
+_OVERLAPPED_BYTES: Final = 4 << 20
+# What a compressed file may grow to, whatever its size: few bytes that become that many are no bomb.
+_EXPANSION_FLOOR: Final = 64 << 20
+DEFAULT_EXPANSION: Final = 200
 
 File = str | os.PathLike[str] | IO[bytes]
 
@@ -90,6 +96,8 @@ class Info:
     buffer_bytes: tuple[int, ...]
     header_sha256: str
     """SHA-256 of the raw header, which names the whole content."""
+    compression: str | None = None
+    """How the chunks of the body are compressed: "zlib", "zstd", or None."""
     format_version: int = VERSION
 
     @property
@@ -140,10 +148,21 @@ class _Header:
     python: str
     platform: str
     libraries: Mapping[str, str]
+    compression: str | None = None
+    # The lengths of the chunks as they stand in the file, where they are compressed.
+    stored: tuple[int, ...] = ()
 
     @property
     def body_bytes(self) -> int:
-        return _body_layout(self.program, self.buffers)[-1]
+        """The length of the body in memory."""
+        return chunks.layout(self.program, self.buffers)[-1]
+
+    def sizes(self) -> list[int]:
+        """Return the length of each chunk in the file."""
+        if self.compression is not None:
+            return list(self.stored)
+        whole, last = divmod(self.body_bytes, self.chunk_bytes)
+        return [self.chunk_bytes] * whole + [last] * (last > 0)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------
@@ -159,34 +178,168 @@ def seal(
     expires: datetime | timedelta | int | None = None,
     metadata: Any = None,
     libraries: Mapping[str, str] | None = None,
+    compress: str | None = None,
     now: Callable[[], float] = time.time,
 ) -> list[Bytes]:
     """Return the container over `program` and `buffers` as pieces to write in order.
 
-    Buffers are hashed where they lie and are not copied; they must not change before they are written. Raises
-    `ValueError` or `TypeError` for a context, serial, expiry or metadata that cannot be stored.
+    Buffers are hashed where they lie and are not copied; they must not change before they are written. With `compress` ("zlib" or
+    "zstd") each chunk is compressed for itself, and all are held until the last is made. Raises `ValueError` or `TypeError` for a
+    context, serial, expiry, metadata or compression that cannot be stored.
     """
-    created = int(now())
-    segments = list(_segments(program, buffers))
-    raw = _encode_header(
-        _Header(
-            program=len(program),
-            buffers=tuple(buffer.nbytes for buffer in buffers),
-            chunk_bytes=CHUNK_BYTES,
-            chunks=tuple(_chunk_digests(segments, CHUNK_BYTES)),
-            context=_checked_context(context),
-            serial=_checked_serial(serial, "serial"),
-            created=created,
-            expires=_checked_expiry(expires, created),
-            metadata=_metadata_text(metadata),
-            python=platform.python_version(),
-            platform=f"{platform.system()}-{platform.machine()}".lower(),
-            libraries=dict(libraries or {}),
+    draft = _draft(program, buffers, context, serial, expires, metadata, libraries, compress, now)
+    body: list[Bytes] = list(chunks.segments(program, buffers))
+    if compress is not None:
+        codec = chunks.codec_of(compress)
+        body = list(chunks.in_order(lambda pieces: codec.compress(b"".join(pieces)), chunks.cut(body, CHUNK_BYTES), draft.body_bytes))
+        digests = tuple(chunks.in_order(lambda chunk: chunks.digest([chunk]), body, draft.body_bytes))
+        header = dataclasses.replace(draft, chunks=digests, stored=tuple(map(len, body)))
+        if draft.body_bytes > _most_expanded(sum(header.stored), DEFAULT_EXPANSION):
+            raise ValueError(
+                f"the object compresses from {draft.body_bytes} to {sum(header.stored)} bytes, more than limits allow by default when it is "
+                "loaded (`expansion` of Limits): leave compress=None"
+            )
+    else:
+        header = dataclasses.replace(draft, chunks=tuple(chunks.in_order(chunks.digest, chunks.cut(body, CHUNK_BYTES), draft.body_bytes)))
+    raw = _encode_header(header)
+    return [*_front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=draft.created)), *body]
+
+
+def save(
+    file: File,
+    program: bytes,
+    buffers: Sequence[memoryview],
+    keyring: Keyring,
+    *,
+    context: str | None = None,
+    serial: int | None = None,
+    expires: datetime | timedelta | int | None = None,
+    metadata: Any = None,
+    libraries: Mapping[str, str] | None = None,
+    compress: str | None = None,
+    now: Callable[[], float] = time.time,
+) -> None:
+    """Write what `seal` returns as `write` does; a large body to a regular file while it is hashed, and what stands before it last.
+
+    Raises like both.
+    """
+    draft = _draft(program, buffers, context, serial, expires, metadata, libraries, compress, now)
+
+    def sealed() -> list[Bytes]:
+        return seal(
+            program,
+            buffers,
+            keyring,
+            context=context,
+            serial=serial,
+            expires=expires,
+            metadata=metadata,
+            libraries=libraries,
+            compress=compress,
+            now=lambda: draft.created,
         )
+
+    if compress is not None or draft.body_bytes < _OVERLAPPED_BYTES or not hasattr(os, "pwrite"):
+        write(sealed(), file)
+    elif isinstance(file, (str, os.PathLike)):
+        _check_no_key(file)
+        path, mode = _target(file)
+        if mode is not None and not stat.S_ISREG(mode):
+            write(sealed(), file)
+            return
+        with replacing(path, None if mode is None else mode & 0o777) as sibling:
+            _overlapped(sibling.fileno(), 0, draft, program, buffers, keyring)
+    elif _is_plain_output(file):
+        file.flush()
+        base = file.tell()
+        file.seek(base + _overlapped(file.fileno(), base, draft, program, buffers, keyring))
+    else:
+        write(sealed(), file)
+
+
+def _overlapped(descriptor: int, base: int, draft: _Header, program: bytes, buffers: Sequence[memoryview], keyring: Keyring) -> int:
+    """Write a container from `base` on, each chunk just after it was hashed, and return its length."""
+    # Digests and signatures are as long as they will be, whatever they say.
+    count = -(-draft.body_bytes // CHUNK_BYTES)
+    blank = _encode_header(dataclasses.replace(draft, chunks=(bytes(32),) * count))
+    signer = keyring.signer(now=draft.created)
+    empty = Signature(signer.suite, signer.key_id, bytes(SUITES[signer.suite].signature_bytes))
+    start = sum(map(len, _front(blank, [empty])))
+
+    def stored(numbered: tuple[int, list[memoryview]]) -> bytes:
+        number, pieces = numbered
+        made = chunks.digest(pieces)
+        _write_at(descriptor, pieces, base + start + number * CHUNK_BYTES)
+        return made
+
+    cut = chunks.cut(chunks.segments(program, buffers), CHUNK_BYTES)
+    digests = tuple(chunks.in_order(stored, enumerate(cut), draft.body_bytes))
+    raw = _encode_header(dataclasses.replace(draft, chunks=digests))
+    front = _front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=draft.created))
+    if sum(map(len, front)) != start:
+        raise KeyringError(f"key {signer.key_id} made a signature of another length than its suite {signer.suite} says: nothing was written")
+    _write_at(descriptor, map(memoryview, front), base)
+    return start + draft.body_bytes
+
+
+def _write_at(descriptor: int, pieces: Iterable[memoryview], offset: int) -> None:
+    for piece in pieces:
+        view = piece
+        while len(view):
+            count = os.pwrite(descriptor, view, offset)
+            offset += count
+            view = view[count:]
+
+
+def _is_plain_output(file: Any) -> bool:
+    """Tell whether a file object writes to a regular file where it stands, and nothing but its own position says where that is."""
+    raw = file.raw if type(file) is io.BufferedWriter else file
+    if type(raw) is not io.FileIO:
+        return False
+    try:
+        import fcntl
+
+        appends = fcntl.fcntl(raw.fileno(), fcntl.F_GETFL) & os.O_APPEND
+        return not appends and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)
+    except (ImportError, OSError, ValueError):
+        return False
+
+
+def _draft(
+    program: bytes,
+    buffers: Sequence[memoryview],
+    context: str | None,
+    serial: int | None,
+    expires: datetime | timedelta | int | None,
+    metadata: Any,
+    libraries: Mapping[str, str] | None,
+    compress: str | None,
+    now: Callable[[], float],
+) -> _Header:
+    """Return the header but for what is known once the body is hashed. Raises `ValueError` if it could not be stored."""
+    if compress is not None:
+        chunks.codec_of(compress)
+    created = int(now())
+    header = _Header(
+        program=len(program),
+        buffers=tuple(buffer.nbytes for buffer in buffers),
+        chunk_bytes=CHUNK_BYTES,
+        chunks=(),
+        context=_checked_context(context),
+        serial=_checked_serial(serial, "serial"),
+        created=created,
+        expires=_checked_expiry(expires, created),
+        metadata=_metadata_text(metadata),
+        python=platform.python_version(),
+        platform=f"{platform.system()}-{platform.machine()}".lower(),
+        libraries=dict(libraries or {}),
+        compression=compress,
     )
-    if len(raw) > MAX_HEADER_BYTES:
-        raise ValueError(f"the header would take {len(raw)} bytes, over the {MAX_HEADER_BYTES} that the format allows")
-    return [*_front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=created)), *segments]
+    # A digest takes 67 bytes of the header, the length of a buffer or chunk at most 20, and the rest is bounded by itself.
+    size = 67 * (header.body_bytes // CHUNK_BYTES + 1) + 20 * (len(buffers) + 1) + len(header.metadata or "") * 2
+    if size > MAX_HEADER_BYTES:
+        raise ValueError(f"the header would take {size} bytes, over the {MAX_HEADER_BYTES} that the format allows")
+    return header
 
 
 def write(pieces: Iterable[Bytes], file: File) -> None:
@@ -203,11 +356,7 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
             write_all(file, piece)
         return
     _check_no_key(file)
-    # Written through a symbolic link, as open() would, rather than replacing the link.
-    path = os.path.realpath(file)
-    mode = None
-    with contextlib.suppress(FileNotFoundError):
-        mode = os.stat(path).st_mode
+    path, mode = _target(file)
     if mode is not None and not stat.S_ISREG(mode):
         with io.FileIO(path, "wb") as special:
             for piece in pieces:
@@ -216,25 +365,38 @@ def write(pieces: Iterable[Bytes], file: File) -> None:
     replace(path, pieces, None if mode is None else mode & 0o777)
 
 
+def _target(file: str | os.PathLike[str]) -> tuple[str, int | None]:
+    """Return the path to write, and the mode of what stands there."""
+    # Written through a symbolic link, as open() would, rather than replacing the link.
+    path = os.path.realpath(file)
+    mode = None
+    with contextlib.suppress(FileNotFoundError):
+        mode = os.stat(path).st_mode
+    return path, mode
+
+
 def _front(raw: bytes, signatures: Sequence[Signature]) -> tuple[bytes, ...]:
     """Return prefix, signature block, header and padding."""
     entries = sorted((SUITES[each.suite].code, bytes.fromhex(each.key_id), each.value) for each in signatures)
     block = b"".join(SIGNATURE_HEAD.pack(code, key_id, len(value)) + value for code, key_id, value in entries)
     prefix = PREFIX.pack(MAGIC, VERSION, len(entries), len(block), len(raw))
-    padding = bytes(_padding(len(prefix) + len(block) + len(raw)))
+    padding = bytes(chunks.padding(len(prefix) + len(block) + len(raw)))
     return prefix, block, raw, padding
 
 
 def _encode_header(header: _Header) -> bytes:
+    body = {
+        "buffers": list(header.buffers),
+        "chunk_bytes": header.chunk_bytes,
+        "chunks": [digest.hex() for digest in header.chunks],
+        "compression": header.compression,
+        "program": header.program,
+    }
+    if header.compression is not None:
+        body["stored"] = list(header.stored)
     return _canonical(
         {
-            "body": {
-                "buffers": list(header.buffers),
-                "chunk_bytes": header.chunk_bytes,
-                "chunks": [digest.hex() for digest in header.chunks],
-                "compression": None,
-                "program": header.program,
-            },
+            "body": body,
             "context": header.context,
             "created": header.created,
             "environment": {"libraries": dict(header.libraries), "platform": header.platform, "python": header.python},
@@ -247,72 +409,6 @@ def _encode_header(header: _Header) -> bytes:
 
 def _canonical(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":")).encode("ascii")
-
-
-def _padding(length: int) -> int:
-    return -length % ALIGNMENT
-
-
-def _body_layout(program: int, buffers: Sequence[int]) -> list[int]:
-    """Return where each buffer starts in the body, and last where the body ends.
-
-    Each buffer starts at a multiple of 64 bytes; nothing follows the last.
-    """
-    starts = []
-    end = program
-    for length in buffers:
-        start = end + _padding(end)
-        starts.append(start)
-        end = start + length
-    return [*starts, end]
-
-
-def _segments(program: bytes, buffers: Sequence[memoryview]) -> Iterator[Bytes]:
-    yield program
-    end = len(program)
-    for buffer in buffers:
-        gap = _padding(end)
-        if gap:
-            yield bytes(gap)
-        yield buffer
-        end += gap + buffer.nbytes
-
-
-def _chunk_digests(segments: Sequence[Bytes], chunk_bytes: int) -> list[bytes]:
-    """Return the SHA-256 of each chunk of the concatenated segments, hashed in parallel when that pays."""
-    total = sum(memoryview(segment).nbytes for segment in segments)
-    chunks = _cut(segments, chunk_bytes)
-    if total < _PARALLEL_BYTES:
-        return [_digest(chunk) for chunk in chunks]
-    # Here and not above, so that `import safepickle` stays light.
-    from concurrent.futures import ThreadPoolExecutor
-
-    # hashlib releases the interpreter lock for buffers over 2,047 bytes.
-    with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(_digest, chunks))
-
-
-def _digest(pieces: list[memoryview]) -> bytes:
-    digest = hashlib.sha256()
-    for piece in pieces:
-        digest.update(piece)
-    return digest.digest()
-
-
-def _cut(segments: Iterable[Bytes], chunk_bytes: int) -> Iterator[list[memoryview]]:
-    chunk: list[memoryview] = []
-    room = chunk_bytes
-    for segment in segments:
-        view = memoryview(segment).cast("B")
-        while len(view):
-            chunk.append(view[:room])
-            room -= len(chunk[-1])
-            view = view[len(chunk[-1]) :]
-            if not room:
-                yield chunk
-                chunk, room = [], chunk_bytes
-    if chunk:
-        yield chunk
 
 
 def _checked_context(context: str | None) -> str | None:
@@ -369,6 +465,7 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
     threshold: int = 1,
     map_file: bool = False,
     max_body_bytes: int = MAX_INTEGER,
+    max_expansion: int = DEFAULT_EXPANSION,
     now: Callable[[], float] = time.time,
 ) -> Opened:
     """Authenticate the container in `file` and return what it holds.
@@ -377,7 +474,8 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
     them afterwards. Otherwise they are writable memory of our own. Either way each begins at a multiple of 64 bytes.
 
     Raises `UnsignedError` or `FormatError` if it is no container, `AuthenticationError` if it does not hold, is
-    expired, or is not for this context and serial, `LimitError` if the body is larger than `max_body_bytes`, `OSError`.
+    expired, or is not for this context and serial, `LimitError` if the body is larger than `max_body_bytes`, or than 64 MiB and
+    `max_expansion` times what it takes in the file, `OSError`.
     """
     with _source(file) as source:
         view = source.map() if map_file else None
@@ -386,19 +484,24 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
         if header.body_bytes > max_body_bytes:
             raise LimitError(f"the body takes {header.body_bytes} bytes; limits allow {max_body_bytes} (`body_bytes` of Limits)")
         _check_size(source, front, header)
-        starts = _body_layout(header.program, header.buffers)
-        if view is not None:
-            body = view[front.body_start :]
-            _check_body([body], header)
-            _check_body_padding(body, header, 0)
-            program, rest, offset = bytes(body[: header.program]), body, 0
+        if header.compression is not None:
+            stored = sum(header.stored)
+            if header.body_bytes > _most_expanded(stored, max_expansion):
+                raise LimitError(
+                    f"the body takes {header.body_bytes} bytes, and {stored} in the file; "
+                    f"limits allow {max_expansion} times as much (`expansion` of Limits)"
+                )
+            if view is not None:
+                raise FormatError("the body is compressed, so it cannot be mapped: load it without mmap, or write it with compress=None")
+            program, rest, offset = _read_compressed(source, front, header)
+        elif view is not None:
+            rest = view[front.body_start :]
+            _check_mapped(rest, header)
+            program, offset = bytes(rest[: header.program]), 0
         else:
-            program = source.read_exactly(header.program, "the program")
-            offset = header.program
-            rest = source.read_into(_allocate(starts[-1] - offset, offset), "the buffers")
-            _check_body([program, rest], header)
-            _check_body_padding(rest, header, offset)
-            source.check_end()
+            program, rest, offset = _read_plain(source, front, header)
+        _check_body_padding(rest, header, offset)
+    starts = chunks.layout(header.program, header.buffers)
     buffers = tuple(rest[start - offset : start - offset + length] for start, length in zip(starts, header.buffers, strict=False))
     return Opened(_info(Info, front, header, trusted), program, buffers, _MADE_HERE)
 
@@ -416,8 +519,11 @@ def verify(
     with _source(file) as source:
         front, header, trusted = _authenticated(source, keyring, context, min_serial, threshold, now)
         _check_size(source, front, header)
-        for _ in _verified_windows(source, header):
-            pass
+        if source.positional:
+            _verify_in_place(source, front, header)
+        else:
+            for _ in _verified_windows(source, front, header):
+                pass
     return _info(Info, front, header, trusted)
 
 
@@ -453,16 +559,17 @@ class _Front:
 
     @property
     def body_start(self) -> int:
-        return self.header_end + _padding(self.header_end)
+        return self.header_end + chunks.padding(self.header_end)
 
 
 class _Source:
-    """A file read once, front to back."""
+    """A file read once, front to back; if it is a regular one that we opened, any part of it may be read at its place."""
 
     def __init__(self, file: Any, size: int | None, *, close: bool = False) -> None:
         self.file = file
         self.size = size
         self._close = close
+        self.positional = close and size is not None and hasattr(os, "preadv")
 
     def __enter__(self) -> _Source:
         return self
@@ -513,8 +620,18 @@ class _Source:
             done += count
         return view
 
-    def check_end(self) -> None:
-        if self.read(1):
+    def read_at(self, view: memoryview, offset: int, what: str) -> None:
+        """Fill `view` with what stands at `offset` of the file. Threads may do so at once."""
+        done = 0
+        while done < len(view):
+            count = os.preadv(self.file.fileno(), [view[done:]], offset + done)
+            if not count:
+                _truncated(what, len(view), done)
+            done += count
+
+    def check_end(self, end: int) -> None:
+        """Refuse a file that goes on; `end` is where it must end."""
+        if os.pread(self.file.fileno(), 1, end) if self.positional else self.read(1):
             _appended("bytes follow")
 
     def map(self) -> memoryview:
@@ -639,27 +756,29 @@ def _parse_header(raw: bytes) -> _Header:
         header = _header_from(value)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FormatError(f"the header does not have the fields of format version {VERSION}: {error}") from None
-    if len(header.chunks) != -(-header.body_bytes // header.chunk_bytes):
+    count = -(-header.body_bytes // header.chunk_bytes)
+    if len(header.chunks) != count or (header.compression is not None and len(header.stored) != count):
         raise FormatError("the header lists another number of chunk digests than the body has chunks")
     return header
 
 
 def _header_from(value: Any) -> _Header:
     top = _members(value, "body context created environment expires metadata serial")
-    body = _members(top["body"], "buffers chunk_bytes chunks compression program")
+    compression = top["body"].get("compression")
+    body = _members(top["body"], f"buffers chunk_bytes chunks compression program{'' if compression is None else ' stored'}")
     environment = _members(top["environment"], "libraries platform python")
-    if body["compression"] is not None:
+    if compression is not None and compression not in chunks.CODECS:
         raise ValueError("a compression that this release does not read: upgrade safepickle-ml")
     if body["chunk_bytes"] not in CHUNK_BYTES_ALLOWED:
         raise ValueError("chunk_bytes is not a power of two from 2**16 to 2**26")
-    chunks = tuple(bytes.fromhex(each) for each in _array(body["chunks"]))
-    if any(len(chunk) != 32 for chunk in chunks) or [chunk.hex() for chunk in chunks] != body["chunks"]:
+    digests = tuple(bytes.fromhex(each) for each in _array(body["chunks"]))
+    if any(len(each) != 32 for each in digests) or [each.hex() for each in digests] != body["chunks"]:
         raise ValueError("chunks are not lower-case SHA-256 digests")
     header = _Header(
         program=_integer(body["program"]),
         buffers=tuple(_integer(each) for each in _array(body["buffers"])),
         chunk_bytes=body["chunk_bytes"],
-        chunks=chunks,
+        chunks=digests,
         context=_checked_context(top["context"]),
         serial=_checked_serial(top["serial"], "serial"),
         created=_seconds(top["created"]),
@@ -668,6 +787,8 @@ def _header_from(value: Any) -> _Header:
         python=_text(environment["python"]),
         platform=_text(environment["platform"]),
         libraries={_text(name): _text(version) for name, version in environment["libraries"].items()},
+        compression=compression,
+        stored=tuple(_integer(each) for each in _array(body.get("stored", []))),
     )
     if header.metadata is not None:
         _parse_metadata(header.metadata)
@@ -755,7 +876,7 @@ def _checked_threshold(threshold: int) -> int:
 
 def _check_size(source: _Source, front: _Front, header: _Header) -> None:
     """Refuse a regular file of the wrong length before memory is allocated for it."""
-    expected = front.body_start + header.body_bytes
+    expected = front.body_start + sum(header.sizes())
     if source.size is None or source.size == expected:
         return
     if source.size < expected:
@@ -763,65 +884,147 @@ def _check_size(source: _Source, front: _Front, header: _Header) -> None:
     _appended(f"{source.size - expected} bytes follow")
 
 
-def _allocate(count: int, offset: int) -> memoryview:
-    """Return zeroed memory of our own, placed so that what is aligned in the body is aligned in memory.
+def _most_expanded(stored: int, times: int) -> int:
+    return _EXPANSION_FLOOR + times * stored
 
-    A private mapping is page-aligned, and its pages come to exist as data arrives, so a length that no data follows
-    costs nothing. `offset` is where in the body the memory begins.
-    """
-    if not count:
-        return memoryview(bytearray())
-    shift = offset % ALIGNMENT
+
+def _read_plain(source: _Source, front: _Front, header: _Header) -> tuple[bytes, memoryview, int]:
+    """Return the program, and memory of our own with the rest of the body and where in the body it begins; every chunk was verified."""
+    program = source.read_exactly(header.program, "the program")
+    edge, total, size = header.program, header.body_bytes, header.chunk_bytes
+    rest = chunks.allocate(total - edge, edge)
+
+    def part(numbers: range) -> memoryview:
+        return rest[max(numbers.start * size - edge, 0) : max(min(numbers.stop * size, total) - edge, 0)]
+
+    def arrived() -> Iterator[range]:
+        for numbers in chunks.grouped(len(header.chunks), size):
+            if not source.positional:
+                source.read_into(part(numbers), "the buffers")
+            yield numbers
+
+    def check(numbers: range) -> None:
+        if source.positional:
+            source.read_at(part(numbers), front.body_start + max(numbers.start * size, edge), "the buffers")
+        for number in numbers:
+            pieces = chunks.pieces_between(program, rest, number * size, min((number + 1) * size, total))
+            _check_chunk(number, chunks.digest(pieces), header)
+
+    for _ in chunks.in_order(check, arrived(), total):
+        pass
+    source.check_end(front.body_start + total)
+    return program, rest, edge
+
+
+def _read_compressed(source: _Source, front: _Front, header: _Header) -> tuple[bytes, memoryview, int]:
+    """Return the same of a body whose chunks are compressed; each was verified before it was decompressed."""
+    codec = _codec(header)
+    total, size = header.body_bytes, header.chunk_bytes
+    body = chunks.allocate(total, 0)
+
+    def arrived() -> Iterator[tuple[int, bytes]]:
+        for number, stored in enumerate(header.stored):
+            yield number, source.read_exactly(stored, f"chunk {number}")
+
+    def expand(numbered: tuple[int, bytes]) -> None:
+        number, data = numbered
+        _check_chunk(number, chunks.digest([data]), header)
+        codec.expand(data, body[number * size : min((number + 1) * size, total)])
+
+    for _ in chunks.in_order(expand, arrived(), total):
+        pass
+    source.check_end(front.body_start + sum(header.stored))
+    return bytes(body[: header.program]), body, 0
+
+
+def _codec(header: _Header) -> chunks.Codec:
     try:
-        if hasattr(mmap, "MAP_PRIVATE"):
-            mapped = mmap.mmap(-1, count + shift, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        else:
-            mapped = mmap.mmap(-1, count + shift)
-    except (OSError, MemoryError, OverflowError, ValueError):
-        raise LimitError(f"the buffers take {count} bytes and that much memory is not to be had here") from None
-    return memoryview(mapped)[shift:]
+        return chunks.codec_of(header.compression or "")
+    except ValueError as error:
+        raise FormatError(f"the body is compressed with {header.compression}, which cannot be read here: {error}") from None
 
 
-def _check_body(segments: Sequence[Bytes], header: _Header) -> None:
-    _compare_digests(_chunk_digests(segments, header.chunk_bytes), header.chunks, 0, header.chunk_bytes)
+def _check_mapped(body: memoryview, header: _Header) -> None:
+    cut = enumerate(chunks.cut([body], header.chunk_bytes))
+    for _ in chunks.in_order(lambda each: _check_chunk(each[0], chunks.digest(each[1]), header), cut, len(body)):
+        pass
 
 
-def _compare_digests(found: Sequence[bytes], expected: Sequence[bytes], first: int, chunk_bytes: int) -> None:
-    for number, (left, right) in enumerate(zip(found, expected, strict=True), first):
-        if left != right:
-            raise AuthenticationError(
-                f"chunk {number} of the body (from byte {number * chunk_bytes}) does not have the signed SHA-256: "
-                "the file was changed after it was signed, or it is damaged; fetch it again from where it was made"
-            )
+def _check_chunk(number: int, found: bytes, header: _Header) -> None:
+    if found != header.chunks[number]:
+        where = f"from byte {number * header.chunk_bytes}" if header.compression is None else "compressed"
+        raise AuthenticationError(
+            f"chunk {number} of the body ({where}) does not have the signed SHA-256: "
+            "the file was changed after it was signed, or it is damaged; fetch it again from where it was made"
+        )
+
+
+def _verify_in_place(source: _Source, front: _Front, header: _Header) -> None:
+    """Check the digests of all chunks of a regular file, and that it ends after the last; each thread holds a group of chunks."""
+    sizes = header.sizes()
+    ends = list(itertools.accumulate(sizes, initial=0))
+
+    def check(numbers: range) -> None:
+        first, last = ends[numbers.start], ends[numbers.stop]
+        view = memoryview(bytearray(last - first))
+        source.read_at(view, front.body_start + first, "the body")
+        _check_stored(view, numbers, sizes, header)
+
+    for _ in chunks.in_order(check, chunks.grouped(len(sizes), header.chunk_bytes), ends[-1]):
+        pass
+    source.check_end(front.body_start + ends[-1])
+
+
+def _check_stored(view: memoryview, numbers: range, sizes: Sequence[int], header: _Header) -> None:
+    """Check chunks as they stand in the file, one after the other in `view`; the zeros between buffers too, where they can be seen."""
+    at = 0
+    for number in numbers:
+        _check_chunk(number, chunks.digest([view[at : at + sizes[number]]]), header)
+        at += sizes[number]
+    if header.compression is None:
+        _check_body_padding(view, header, numbers.start * header.chunk_bytes)
 
 
 def _check_body_padding(view: memoryview, header: _Header, offset: int) -> None:
     """Refuse padding that is not zero in `view`, which starts at `offset` of the body."""
     end = header.program
-    for start, length in zip(_body_layout(header.program, header.buffers), header.buffers, strict=False):
+    for start, length in zip(chunks.layout(header.program, header.buffers), header.buffers, strict=False):
         if end < start and any(view[max(end - offset, 0) : max(start - offset, 0)]):
             raise FormatError("the padding between buffers is not zero")
         end = start + length
 
 
-def _verified_windows(source: _Source, header: _Header) -> Iterator[memoryview]:
+def _verified_windows(source: _Source, front: _Front, header: _Header) -> Iterator[memoryview]:
     """Yield the body piece by piece, each once its chunks were verified, and check that the file ends there.
 
     A piece is valid until the next is asked for.
     """
-    window = memoryview(bytearray(min(header.body_bytes, max(_WINDOW_BYTES, header.chunk_bytes))))
-    left = header.body_bytes
-    at = 0
-    while left:
-        view = source.read_into(window[: min(left, len(window))], "the body")
-        first = at // header.chunk_bytes
-        found = _chunk_digests([view], header.chunk_bytes)
-        _compare_digests(found, header.chunks[first : first + len(found)], first, header.chunk_bytes)
-        _check_body_padding(view, header, at)
+    sizes = header.sizes()
+    window = memoryview(bytearray(min(sum(sizes), max(_WINDOW_BYTES, *sizes) if sizes else 0)))
+    first = 0
+    while first < len(sizes):
+        stop, held = first, 0
+        while stop < len(sizes) and held + sizes[stop] <= len(window):
+            held += sizes[stop]
+            stop += 1
+        view = source.read_into(window[:held], "the body")
+        _check_window(view, range(first, stop), sizes, header)
         yield view
-        at += len(view)
-        left -= len(view)
-    source.check_end()
+        first = stop
+    source.check_end(front.body_start + sum(sizes))
+
+
+def _check_window(view: memoryview, numbers: range, sizes: Sequence[int], header: _Header) -> None:
+    starts = list(itertools.accumulate(sizes[numbers.start : numbers.stop], initial=0))
+
+    def check(number: int) -> None:
+        at = starts[number - numbers.start]
+        _check_chunk(number, chunks.digest([view[at : at + sizes[number]]]), header)
+
+    for _ in chunks.in_order(check, numbers, len(view)):
+        pass
+    if header.compression is None:
+        _check_body_padding(view, header, numbers.start * header.chunk_bytes)
 
 
 def _info(kind: type[_Kind], front: _Front, header: _Header, trusted: tuple[str, ...]) -> _Kind:
@@ -839,6 +1042,7 @@ def _info(kind: type[_Kind], front: _Front, header: _Header, trusted: tuple[str,
         program_bytes=header.program,
         buffer_bytes=header.buffers,
         header_sha256=front.digest.hex(),
+        compression=header.compression,
     )
 
 
@@ -887,7 +1091,7 @@ def resign(
         verified = [each for each in front.signatures if each.key_id in good and trusted.find(each.suite, each.key_id) is not None]
         kept = _beside(made, verified if drop_unverified else front.signatures) if add else []
         # Nothing is renamed before the last chunk was verified: what does not hold raises out of the generator.
-        pieces: Iterator[Bytes] = itertools.chain(_front(front.raw, [*kept, *made]), _verified_windows(source, header))
+        pieces: Iterator[Bytes] = itertools.chain(_front(front.raw, [*kept, *made]), _verified_windows(source, front, header))
         replace(real, pieces, stat.S_IMODE(status.st_mode) & 0o777, old=status)
     return _info(Info, front, header, good)
 

@@ -8,10 +8,10 @@ import json
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-__all__ = ["Bytes", "open_regular", "replace", "toml_text", "write_all"]
+__all__ = ["Bytes", "open_regular", "replace", "replacing", "toml_text", "write_all"]
 
 Bytes = bytes | bytearray | memoryview
 
@@ -28,9 +28,17 @@ def open_regular(path: str) -> tuple[io.FileIO, os.stat_result] | None:
 
 
 def replace(path: str, pieces: Iterable[Bytes], mode: int | None, *, old: os.stat_result | None = None) -> None:
-    """Write the pieces to a temporary sibling of `path`, fsync it and rename it. Raises `OSError`, and whatever making the pieces raises.
+    """Replace the file at `path` by the pieces: see `replacing`. Raises `OSError`, and whatever making the pieces raises."""
+    with replacing(path, mode, old=old) as sibling:
+        for piece in pieces:
+            write_all(sibling, piece)
 
-    `mode` is that of the new file; None leaves it to the umask. `old` is the status of the file that the pieces are made from:
+
+@contextlib.contextmanager
+def replacing(path: str, mode: int | None, *, old: os.stat_result | None = None) -> Iterator[io.FileIO]:
+    """Hand out a temporary sibling of `path` to write to; at the end fsync it and rename it, or remove it after an error. Raises `OSError`.
+
+    `mode` is that of the new file; None leaves it to the umask. `old` is the status of the file that the new one is made from:
     root leaves the file to its owner, and if by then another file stands at the path, or it was changed, that one stays.
     """
     folder = os.path.dirname(path)
@@ -44,8 +52,7 @@ def replace(path: str, pieces: Iterable[Bytes], mode: int | None, *, old: os.sta
                 _keep_owner(sibling, old)
             if mode is not None and hasattr(os, "fchmod"):
                 os.fchmod(sibling.fileno(), mode)
-            for piece in pieces:
-                write_all(sibling, piece)
+            yield sibling
             os.fsync(sibling.fileno())
         if old is not None:
             _check_unchanged(path, old)

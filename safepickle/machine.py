@@ -57,6 +57,8 @@ class Limits:
 
     body_bytes: int = 1 << 40
     """Program and buffers together, in bytes."""
+    expansion: int = 200
+    """How many times as many bytes, beyond 64 MiB, the body may take as it does in a compressed file."""
     program_bytes: int = 1 << 32
     """The pickle program, in bytes, large strings and byte strings included."""
     operation_bytes: int = 1 << 29

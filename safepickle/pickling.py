@@ -21,17 +21,18 @@ import sys
 import types
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, NoReturn
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from . import container, rehearsing, state
 from .container import File, Info
 from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
 from .keyring import AnyKey, as_keyring
-from .machine import Bytes, Limits, trace
+from .machine import Limits, trace
 from .policy import Admitted, Name, Policy, Use, admit
 
 __all__ = ["dump", "dumps", "load", "loads"]
 
+_Written = TypeVar("_Written")
 OnMismatch = Literal["error", "warn", "ignore"]
 Allow = Iterable[str | type | Callable[..., Any]]
 
@@ -53,7 +54,7 @@ def dump(
     serial: int | None = None,
     expires: Any = None,
     metadata: Any = None,
-    compress: None = None,
+    compress: str | None = None,
 ) -> None:
     """Pickle `obj`, sign it and write it to a path or binary file object.
 
@@ -62,13 +63,14 @@ def dump(
 
     `key` signs (of a keyring, the primary). `context` says what the file is ("fraud-model/prod"), `serial` which one
     (0 to 2**63 - 1), `expires` until when it loads (an aware datetime, a timedelta from now, or Unix seconds), `metadata` is
-    any JSON value. All are bound by the signature; `load` can ask for context and serial. `policy` and `allow` are
+    any JSON value. All are bound by the signature; `load` can ask for context and serial. `compress` is "zlib" or "zstd" (with the
+    extra `zstd` below Python 3.14): a smaller file that cannot be mapped and is slower to load. `policy` and `allow` are
     those of `load`: what `load` would refuse with them is refused here.
 
     Raises `PolicyError` for a name that the policy does not allow, `ProgramError` for an object that cannot be
     pickled, `KeyringError` for an unusable key, `ValueError` and `TypeError` for unusable arguments, `OSError`.
     """
-    container.write(_sealed(obj, key, policy, allow, context, serial, expires, metadata, compress), file)
+    _write(functools.partial(container.save, file), obj, key, policy, allow, context, serial, expires, metadata, compress)
 
 
 def dumps(
@@ -81,10 +83,10 @@ def dumps(
     serial: int | None = None,
     expires: Any = None,
     metadata: Any = None,
-    compress: None = None,
+    compress: str | None = None,
 ) -> bytes:
     """Return what `dump` would write."""
-    return b"".join(_sealed(obj, key, policy, allow, context, serial, expires, metadata, compress))
+    return b"".join(_write(container.seal, obj, key, policy, allow, context, serial, expires, metadata, compress))
 
 
 def load(
@@ -123,6 +125,7 @@ def load(
         threshold=threshold,
         map_file=mmap,
         max_body_bytes=limits.body_bytes,
+        max_expansion=limits.expansion,
     )
     admitted = admit(trace(opened.program, buffers=opened.buffers, limits=limits), chosen)
     checked = _checked(admitted)
@@ -176,7 +179,8 @@ def _policy(policy: Policy | None, allow: Allow) -> Policy:
 # --- dump ------------------------------------------------------------------------------------------------------
 
 
-def _sealed(
+def _write(
+    write: Callable[..., _Written],
     obj: Any,
     key: AnyKey,
     policy: Policy | None,
@@ -185,16 +189,15 @@ def _sealed(
     serial: int | None,
     expires: Any,
     metadata: Any,
-    compress: None,
-) -> list[Bytes]:
-    if compress is not None:
-        raise ValueError("this release writes no compressed files: leave compress=None")
+    compress: str | None,
+) -> _Written:
+    """Judge the object like `load` will, and only then sign and write it."""
     keyring = as_keyring(key)
     chosen = _policy(policy, allow)
     program, buffers = pickled(obj)
     admitted = admit(trace(program, buffers=buffers), chosen)
     _checked(admitted)
-    return container.seal(
+    return write(
         program,
         buffers,
         keyring,
@@ -203,6 +206,7 @@ def _sealed(
         expires=expires,
         metadata=metadata,
         libraries=_versions(admitted.libraries),
+        compress=compress,
     )
 
 

@@ -35,7 +35,8 @@ BELOW: dict[str, set[str]] = {
     "files": set(),
     "keys": {"errors"},
     "keyring": {"errors", "keys", "files"},
-    "container": {"errors", "keys", "keyring", "files"},
+    "chunks": {"errors", "files"},
+    "container": {"errors", "keys", "keyring", "files", "chunks"},
     "machine": {"errors"},
     "checks": {"errors", "machine"},
     "policy": {"errors", "machine", "checks"},
@@ -84,8 +85,8 @@ ONLY: dict[str, set[str]] = {
     "cryptography": {"keys", "openssf"},
     "argparse": {"cli"},
     "tomllib": {"policy", "keyring", "pins"},
-    # keys finds an adapter of a key service when a URI names one; adapters stand above it.
-    "importlib": {"__init__", "pickling", "keys"},
+    # keys finds an adapter of a key service when a URI names one; adapters stand above it. chunks finds zstd, by either of its two names.
+    "importlib": {"__init__", "pickling", "keys", "chunks"},
     "subprocess": {"demo", "rehearsing"},
     "numpy": {"demo"},
     "pandas": {"demo"},

@@ -135,7 +135,7 @@ def test_what_parses_is_written_as_the_same_bytes(path: Path):
     entries = [(codes.get(each.suite) or int(each.suite.split()[-1]), bytes.fromhex(each.key_id), each.value) for each in front.signatures]
     raw = container._encode_header(container._parse_header(front.raw))
     whole = make_vectors.body(opened.program, [bytes(buffer) for buffer in opened.buffers])
-    assert b"".join(container._segments(opened.program, opened.buffers)) == whole
+    assert b"".join(container.chunks.segments(opened.program, opened.buffers)) == whole
     assert make_vectors.assembled(raw, entries, whole) == vector.data
     if {entry[0] for entry in entries} <= set(codes.values()):
         assert b"".join(container._front(raw, front.signatures)) + whole == vector.data
