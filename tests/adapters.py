@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import time
 import traceback
 import urllib.request
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +38,13 @@ def refused(error: type[Exception], match: str, act: Callable[[], Any], *secrets
     assert [secret for secret in secrets if secret in shown] == [], shown
     assert caught.value.__cause__ is None or isinstance(caught.value.__cause__, safepickle.SafePickleError)
     return str(caught.value)
+
+
+def manual(language: str, holds: str) -> str:
+    """Return the one code block of docs/remote-keys.md in this language that holds this text."""
+    text = (Path(__file__).resolve().parent.parent / "docs" / "remote-keys.md").read_text("utf-8")
+    (block,) = (each for each in re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE) if holds in each)
+    return block
 
 
 def flipped(data: bytes, at: int) -> bytes:

@@ -28,6 +28,7 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
+import safepickle
 from safepickle import AuthenticationError, FormatError, Keyring, KeyringError, SafePickleError, SecretKey, UnknownKeyError, cli, container, openssf
 from safepickle.keyring import Trusted
 from safepickle.keys import ECDSA_P256, ED25519, PrivateKey
@@ -1074,6 +1075,23 @@ def test_the_report_of_verify_with_a_bundle_is_json_whatever_was_refused(place: 
         report = json.loads(out)
         assert (code, report["refused"], err) == ((0, 0, "") if error is None else (1, 1, ""))
         assert (report["files"][0]["path"], report["files"][0].get("error")) == (path, error)
+
+
+# --- the manual ------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_manual_run(place: Path):
+    """In the order of docs/openssf.md, with the names that it has."""
+    text = (Path(__file__).parent.parent / "docs" / "openssf.md").read_text("utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert len(examples) == 2
+    content = safepickle.dumps([1, 2], key=SIGNER)
+    listed = bundle(statement({"sub/a.spkl": content}, "models"))
+    laid(place, {"model.spkl": content, "model.spkl.sig": bundle(statement({".": content}))})
+    laid(place / "models", {"sub/a.spkl": content, "model.sig": listed})
+    names: dict[str, Any] = {}
+    exec("".join(examples), names)
+    assert names["model"] == [1, 2]
 
 
 # --- what is loaded --------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import contextlib
 import http.server
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapters import DIGEST, check_fork, check_key, check_threads, flipped, free_port, refused, wait_for
+from adapters import DIGEST, check_fork, check_key, check_threads, flipped, free_port, manual, refused, wait_for
 
 import safepickle
 from safepickle import AuthenticationError, KeyringError, PrivateKey, PublicKey, read_key
@@ -256,6 +257,30 @@ def test_the_policies_of_the_manual_are_enough_and_the_least(endpoint: str, keys
         for left_out in actions:
             with allowed(endpoint, *(each for each in actions if each != left_out), "kms:ListKeys") as credentials:
                 refused(KeyringError, f"allow {left_out} on it", acts[who], *credentials)
+
+
+def test_the_policy_of_the_manual_that_is_written_out_is_one_of_the_least():
+    (statement,) = json.loads(manual("json", "Statement"))["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", policies()["only verifies, HMAC key"])
+    assert aws_kms._ARN.fullmatch(statement["Resource"].replace("<key id>", ARN.rpartition("/")[2]))
+
+
+def test_the_examples_of_the_manual_run(endpoint: str, kms: Any, tree: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each kind of key that its commands make signs and verifies in its lines of Python."""
+    commands = manual("sh", "aws kms")
+    made = re.findall(r"^aws kms create-key --key-usage (\S+) --key-spec (\S+)$", commands, re.MULTILINE)
+    (alias,) = re.findall(r"^aws kms create-alias --alias-name (\S+) --target-key-id <key id>$", commands, re.MULTILINE)
+    assert len(made) == 2
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.chdir(tmp_path)
+    for usage, spec in made:
+        create(kms, usage, spec, alias.removeprefix("alias/"))
+        names: dict[str, Any] = {"safepickle": safepickle, "model": tree, "boto3_client": kms}
+        exec(manual("python", "awskms:") + manual("python", "aws_kms.open_signer"), names)
+        for key in (names["key"], names["verifier"]):
+            assert safepickle.load("model.spkl", key=key).predict([[5, 3, 1, 0.2]]) == [0]
+        assert not isinstance(names["verifier"], safepickle.Signer)
+        kms.delete_alias(AliasName=alias)
 
 
 def test_who_may_only_verify_cannot_sign(endpoint: str, keys: dict[str, str], uri: Callable[..., str]):

@@ -6,13 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-from adapters import DIGEST, check_fork, check_key, check_threads, refused
+from adapters import DIGEST, check_fork, check_key, check_threads, manual, refused
 
 import safepickle
 from safepickle import KeyringError, PublicKey, read_key
@@ -419,38 +419,21 @@ except safepickle.KeyringError as error:
 
 
 @pytest.mark.skipif(shutil.which("pkcs11-tool") is None, reason="pkcs11-tool is not installed: apt-get install opensc")
-def test_the_commands_of_the_manual_make_a_key_that_signs(tmp_path: Path, run_manual: Callable[[str], str]):
-    commands = run_manual("softhsm")
+def test_the_commands_and_the_example_of_the_manual_make_a_key_that_signs(tmp_path: Path):
+    commands = manual("sh", "softhsm2-util").replace("/usr/lib/softhsm/libsofthsm2.so", MODULE)
+    example = manual("python", "pkcs11:token").replace("/usr/lib/softhsm/libsofthsm2.so", MODULE).replace("/home/me", str(tmp_path))
+    assert MODULE in commands
+    assert str(tmp_path) in example
+    (tmp_path / "example.py").write_text(f"import safepickle\nmodel = [1, 2, 3]\n{example}")
     environment = {**os.environ, "HOME": str(tmp_path)}
     environment.pop("SOFTHSM2_CONF")
-    script = f"""set -eu
-{commands}
-exec "$PYTHON" -c '
-import os, safepickle
-home = os.environ["HOME"]
-key = safepickle.read_key(
-    f"pkcs11:token=models;object=signing?module-path={MODULE}&pin-source=file:{{home}}/softhsm/pin"
-)
-data = safepickle.dumps([1, 2, 3], key=key)
-print(safepickle.loads(data, key=safepickle.PublicKey.from_text(key.public_key().to_text())), key.suite)
-'
-"""
-    done = subprocess.run(["bash", "-c", script], env={**environment, "PYTHON": sys.executable}, capture_output=True, text=True, timeout=120)
-    assert done.stdout.splitlines()[-1:] == ["[1, 2, 3] ecdsa-p256-sha256"], done.stderr
-
-
-@pytest.fixture
-def run_manual() -> Callable[[str], str]:
-    """Return the code block of docs/remote-keys.md under a marker."""
-
-    def find(marker: str) -> str:
-        text = (Path(__file__).resolve().parents[2] / "docs" / "remote-keys.md").read_text("utf-8")
-        after = text.partition(f"<!-- tested: {marker} -->\n")[2]
-        block = after.partition("\n")[2].partition("\n```")[0]
-        assert len(block.splitlines()) > 4
-        return block
-
-    return find
+    script = f'set -eu\n{commands}\nexec "$PYTHON" example.py'
+    environment["PYTHON"] = sys.executable
+    done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    public = PublicKey.from_text(done.stdout.splitlines()[-1])
+    assert public.suite == "ecdsa-p256-sha256"
+    assert safepickle.load(tmp_path / "model.spkl", key=public) == [1, 2, 3]
 
 
 def test_a_public_key_of_the_token_is_one_like_any_other():

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapters import DIGEST, check_fork, check_key, check_threads, flipped, free_port, refused
+from adapters import DIGEST, check_fork, check_key, check_threads, flipped, free_port, manual, refused
 
 import safepickle
 from safepickle import AuthenticationError, KeyringError, PrivateKey, PublicKey
@@ -116,6 +116,14 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def named(server: Server, name: str, more: str = "") -> str:
     return f"transit/{name}?address={server.url}{more}"
+
+
+def with_namespace(server: Server, name: str) -> None:
+    try:
+        server.ask(f"sys/namespaces/{name}", {})
+    except urllib.error.HTTPError as error:
+        error.close()
+        pytest.skip("this server has no namespaces: OpenBao has them from 2.3 on, HashiCorp Vault in its enterprise edition")
 
 
 def opened(server: Server, name: str, more: str = "") -> Any:
@@ -266,6 +274,20 @@ def test_the_policies_of_the_manual_are_enough_and_the_least(server: Server, mon
             refused(KeyringError, "HTTP 403: .*its policy does not allow it", acts[name], token)
 
 
+def test_the_commands_of_the_manual_make_keys_that_sign(server: Server, tmp_path: Path):
+    """In a namespace of their own, since the mount of the other tests has the same name."""
+    with_namespace(server, "manual")
+    environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), "VAULT_ADDR": server.url, "VAULT_TOKEN": ROOT_TOKEN}
+    environment["VAULT_NAMESPACE"] = "manual"
+    commands = re.sub(r"^vault ", f"{BINARY} ", manual("sh", "vault secrets enable"), flags=re.MULTILINE)
+    done = subprocess.run(["bash", "-euc", commands], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    for name, suite in (("models", "ecdsa-p256-sha256"), ("models-mac", "remote-hmac-sha256")):
+        key = opened(server, name, "&namespace=manual")
+        assert key.suite == suite
+        key.verify(DIGEST, key.sign(DIGEST))
+
+
 def test_who_may_only_verify_cannot_sign(server: Server, monkeypatch: pytest.MonkeyPatch):
     signed = safepickle.dumps([1, 2], key=opened(server, "models-mac"))
     monkeypatch.setenv("VAULT_TOKEN", server.token(*policies()["mac-verify"]))
@@ -276,11 +298,7 @@ def test_who_may_only_verify_cannot_sign(server: Server, monkeypatch: pytest.Mon
 
 def test_a_key_has_one_key_id_however_its_namespace_is_spelled(server: Server):
     """Two key ids of one key would count as two keys for a threshold, and a deny-list would bar one of them only."""
-    try:
-        server.ask("sys/namespaces/team", {})
-    except urllib.error.HTTPError as error:
-        error.close()
-        pytest.skip("this server has no namespaces: OpenBao has them from 2.3 on, HashiCorp Vault in its enterprise edition")
+    with_namespace(server, "team")
     for path, body in (("team/sys/namespaces/ml", {}), ("team/ml/sys/mounts/transit", {"type": "transit"})):
         server.ask(path, body)
     server.ask("team/ml/transit/keys/models", {"type": "hmac", "key_size": 32})
