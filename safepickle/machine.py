@@ -29,6 +29,7 @@ from dataclasses import InitVar, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
+from .atoms import LEAST_BYTES, swallow
 from .errors import LimitError, ProgramError
 
 __all__ = [
@@ -134,8 +135,9 @@ class Made:
         self.args = args
         self.kwargs = kwargs
         self.state: Any = ABSENT
-        self.items: list[Any] = []
-        self.pairs: list[Any] = []
+        # Few have any, and those get a list of their own.
+        self.items: list[Any] | tuple[()] = ()
+        self.pairs: list[Any] | tuple[()] = ()
         self.at = at
         # Where it was complete: at its BUILD if it has one.
         self.done = at
@@ -436,6 +438,9 @@ _DATA: Final = {
     BINBYTES8: (8, 1 << 32),
     BYTEARRAY8: (8, 0),
 }
+_BYTES: Final = frozenset((BINBYTES, BINBYTES8))
+# Half of the codes, and those of protocol 0 and 1 the other half: the loop compares a code with few others.
+_SINCE_PROTOCOL_2: Final = PROTO
 # Lib/pickle.py, class _Framer: what is at least this long stands outside the frames, what would make a frame
 # shorter than FRAME_SIZE_MIN is not framed.
 _FRAME_SIZE_TARGET: Final = 65536
@@ -473,8 +478,7 @@ class _Machine:
         self.handed: list[Any] = []
         self.walked: dict[int, tuple[Any, ...]] = {}
         self.shared: dict[int, tuple[Any, ...]] = {}
-        # How many parts the fetched values stand for, and what was found of each: how long it was then, and its parts.
-        self.expanded = 0
+        # What was found of each fetched value: how long it was then, and how many parts it stands for.
         self.parts: dict[int, tuple[int, int]] = {}
         self.looked = 0
         self.may_look = 64 * len(program) + (1 << 20)
@@ -484,16 +488,10 @@ class _Machine:
             raise LimitError(f"the program takes {len(self.program)} bytes; limits allow {self.limits.program_bytes} (`program_bytes` of Limits)")
         if self.program[:2] != b"\x80\x05":
             _refuse(0, "the program does not begin with PROTO 5")
-        at = [2]
-        try:
-            root = self._loop(at)
-        except IndexError:
-            # Every index in the loop is into the program, the stack or the memo; _where tells which.
-            self._explain(at[0])
         return Trace(
             program=self.program,
             buffers=self.buffers,
-            root=root,
+            root=self._loop(),
             made=tuple(sorted(self.made, key=attrgetter("done"))),
             globals=tuple(self.globals.values()),
             keyed=tuple(self.keyed),
@@ -509,7 +507,7 @@ class _Machine:
         opcode = OPCODES[self.program[pos]]
         _refuse(pos, f"{opcode.name} needs an operand, stack value, mark or memo entry that is not there")
 
-    def _loop(self, at: list[int]) -> Any:
+    def _loop(self) -> Any:
         program = self.program
         end = len(program)
         stack: list[Any] = []
@@ -523,332 +521,407 @@ class _Machine:
         max_objects = self.limits.objects
         nodes = _NODES
         changeable = _CHANGEABLE
+        lists = _LISTS
+        parts = self.parts
         containers = _CONTAINERS
         max_shared = self.limits.shared_parts
-        pos = 2
+        expanded = 0
+        pos = at = 2
         unframed = 0
         stopped = False
 
-        while not stopped:
-            at[0] = pos
-            code = program[pos]
-            large = False
-            if code == FRAME:
-                if unframed:
-                    _refuse(pos, "operations stand before this frame that belong into a frame")
-                length = int.from_bytes(program[pos + 1 : pos + 9], "little")
-                limit = pos + 9 + length
-                if limit > end or pos + 9 > end:
-                    _refuse(pos, f"FRAME says {length} bytes and only {max(end - pos - 9, 0)} follow")
-                if length < _FRAME_SIZE_MIN:
-                    _refuse(pos, f"a FRAME of {length} bytes is never written")
-                pos += 9
-            elif code in _DATA and self._operand(pos)[1] >= _FRAME_SIZE_TARGET:
-                start, length = self._operand(pos)
-                large_bytes += length
-                limit = start + length
-                unframed = 0
-                large = True
-            else:
-                # A single operation outside the frames: see _FRAME_SIZE_MIN.
-                limit = pos + 1
-            if limit - large_bytes > self.limits.operation_bytes:
-                raise LimitError(f"the program has more than {self.limits.operation_bytes} bytes of operations (`operation_bytes` of Limits)")
-            begin = pos
-            framed = code == FRAME
-
-            while pos < limit:
+        try:
+            while not stopped:
+                at = pos
                 code = program[pos]
-                at[0] = pos
-                if code == MEMOIZE:
-                    memo.append(stack[-1])
-                    pos += 1
-                elif code == BINGET or code == LONG_BINGET:
-                    if code == BINGET:
-                        index = program[pos + 1]
-                        pos += 2
-                    else:
-                        index = int.from_bytes(program[pos + 1 : pos + 5], "little")
-                        pos += 5
-                        if pos > end:
-                            _short(at[0], 4)
-                        if index < 256:
-                            _refuse(at[0], f"LONG_BINGET of memo entry {index} has a shorter form")
-                    value = memo[index]
-                    kind = type(value)
-                    if kind in containers:
-                        # Each fetch can double what walking the result costs.
-                        self.expanded += self._expanded(value)
-                        if self.expanded > max_shared:
-                            self._too_many_shared()
-                    if kind in nodes:
-                        value.handles += 1
-                        if kind in changeable and not value.gone:
-                            level, place = divmod(value.slot, _LEVEL)
-                            row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
-                            value.gone = place >= len(row) or row[place] is not value
-                    elif kind is tuple:
-                        self.shared[id(value)] = value
-                        shared_tuples += 1
-                    stack.append(value)
-                elif code == SHORT_BINUNICODE:
-                    length = program[pos + 1]
-                    pos += 2 + length
-                    if pos > end:
-                        _short(at[0], length)
-                    stack.append(_decode(program[pos - length : pos], at[0]))
-                elif code == BININT1:
-                    stack.append(program[pos + 1])
-                    pos += 2
-                elif code == NONE:
-                    stack.append(None)
-                    pos += 1
-                elif code == MARK:
-                    marks.append(stack)
-                    stack = []
-                    pos += 1
-                elif code == BINFLOAT:
-                    if pos + 9 > end:
-                        _short(pos, 8)
-                    stack.append(_unpack_double(program, pos + 1)[0])
+                large = False
+                if code == FRAME:
+                    if unframed:
+                        _refuse(pos, "operations stand before this frame that belong into a frame")
+                    length = int.from_bytes(program[pos + 1 : pos + 9], "little")
+                    limit = pos + 9 + length
+                    if limit > end or pos + 9 > end:
+                        _refuse(pos, f"FRAME says {length} bytes and only {max(end - pos - 9, 0)} follow")
+                    if length < _FRAME_SIZE_MIN:
+                        _refuse(pos, f"a FRAME of {length} bytes is never written")
                     pos += 9
-                elif code == REDUCE or code == NEWOBJ:
-                    args = stack.pop()
-                    callee = stack.pop()
-                    if type(args) is not tuple:
-                        _refuse(pos, f"{OPCODES[code].name} takes a tuple of arguments, not {_describe(args)}")
-                    if type(callee) is not Global:
-                        callee = self._derived(callee, code, pos)
-                    callee.called += 1
-                    made = Made("call" if code == REDUCE else "new", callee, args, None, pos)
-                    objects += 1
-                    nests += 1
-                    if objects > max_objects:
-                        self._too_many_objects()
-                    self.made.append(made)
-                    if args:
-                        self.handed.append(args)
-                    made.slot = len(marks) * _LEVEL + len(stack)
-                    stack.append(made)
-                    pos += 1
-                elif code == BUILD:
-                    state = stack.pop()
-                    target = stack[-1]
-                    if type(target) is not Made:
-                        _refuse(pos, f"BUILD on {_describe(target)}: only what REDUCE or NEWOBJ has just made takes a state")
-                    if target.state is not ABSENT:
-                        _refuse(pos, f"a second BUILD on the object made by {target.callee} at byte {target.at}")
-                    if target.how == "call" and target.handles > 1:
-                        _refuse(pos, f"BUILD on the result of {target.callee} (byte {target.at}) after it was used")
-                    if target.handles > 1:
-                        self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
-                    target.state = state
-                    target.done = pos
-                    target.early = target.handles > 1
-                    self.handed.append(state)
-                    nests += 1
-                    pos += 1
-                elif code == TUPLE2:
-                    second = stack.pop()
-                    stack[-1] = (stack[-1], second)
-                    nests += 1
-                    pos += 1
-                elif code == TUPLE1:
-                    stack[-1] = (stack[-1],)
-                    nests += 1
-                    pos += 1
-                elif code == TUPLE3:
-                    third = stack.pop()
-                    second = stack.pop()
-                    stack[-1] = (stack[-1], second, third)
-                    nests += 1
-                    pos += 1
-                elif code == TUPLE:
-                    items = stack
-                    stack = marks.pop()
-                    if len(items) < 4:
-                        _refuse(pos, f"TUPLE of {len(items)} values has a shorter form")
-                    stack.append(tuple(items))
-                    nests += 1
-                    pos += 1
-                elif code == EMPTY_DICT or code == EMPTY_LIST or code == EMPTY_SET:
-                    value = Dict() if code == EMPTY_DICT else List() if code == EMPTY_LIST else Set()
-                    value.slot = len(marks) * _LEVEL + len(stack)
-                    stack.append(value)
-                    objects += 1
-                    if objects > max_objects:
-                        self._too_many_objects()
-                    pos += 1
-                elif code == SETITEMS or code == SETITEM:
-                    if code == SETITEM:
-                        value = stack.pop()
-                        items = [stack.pop(), value]
-                    else:
-                        items = stack
-                        stack = marks.pop()
-                    # CPython's C pickler ends a dict or set of a multiple of 1,000 items with an empty group.
-                    if len(items) % 2:
-                        _refuse(pos, "SETITEMS takes pairs of key and value")
-                    target = stack[-1]
-                    if type(target) is Dict:
-                        flat = target.flat
-                    elif type(target) is Made:
-                        flat = target.pairs
-                    else:
-                        _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
-                    if target.handles > 1:
-                        self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
-                    keys = items[::2]
-                    if not _TEXT_ONLY.issuperset(map(type, keys)):
-                        self._check_keys(target, keys, pos)
-                    flat.extend(items)
-                    nests += 1
-                    pos += 1
-                elif code == APPENDS or code == APPEND:
-                    if code == APPEND:
-                        items = [stack.pop()]
-                    else:
-                        items = stack
-                        stack = marks.pop()
-                    target = stack[-1]
-                    if type(target) is not List and type(target) is not Made:
-                        _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
-                    if target.handles > 1:
-                        self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
-                    target.items.extend(items)
-                    nests += 1
-                    pos += 1
-                elif code == NEWTRUE or code == NEWFALSE:
-                    stack.append(code == NEWTRUE)
-                    pos += 1
-                elif code == EMPTY_TUPLE:
-                    stack.append(())
-                    pos += 1
-                elif code == BININT or code == BININT2:
-                    if code == BININT:
-                        if pos + 5 > end:
-                            _short(pos, 4)
-                        value = _unpack_int(program, pos + 1)[0]
-                        shorter = 0 <= value <= 0xFFFF
-                        pos += 5
-                    else:
-                        value = program[pos + 1] | program[pos + 2] << 8
-                        shorter = value <= 0xFF
-                        pos += 3
-                    if shorter:
-                        _refuse(at[0], f"the integer {value} has a shorter form")
-                    stack.append(value)
-                elif code == SHORT_BINBYTES:
-                    length = program[pos + 1]
-                    pos += 2 + length
-                    if pos > end:
-                        _short(at[0], length)
-                    stack.append(program[pos - length : pos])
-                elif code == STACK_GLOBAL:
-                    name = stack.pop()
-                    module = stack.pop()
-                    stack.append(self._global(module, name, pos))
-                    pos += 1
-                elif code in _DATA:
+                elif code in _DATA and self._operand(pos)[1] >= _FRAME_SIZE_TARGET:
                     start, length = self._operand(pos)
-                    pos = start + length
-                    if length >= _FRAME_SIZE_TARGET and not large:
-                        _refuse(at[0], f"{length} bytes within a frame: byte strings of 64 KiB and more stand outside the frames")
-                    if code == BYTEARRAY8:
+                    large_bytes += length
+                    limit = start + length
+                    unframed = 0
+                    large = True
+                else:
+                    # A single operation outside the frames: see _FRAME_SIZE_MIN.
+                    limit = pos + 1
+                if limit - large_bytes > self.limits.operation_bytes:
+                    raise LimitError(f"the program has more than {self.limits.operation_bytes} bytes of operations (`operation_bytes` of Limits)")
+                begin = pos
+                framed = code == FRAME
+                if marks and limit - pos >= LEAST_BYTES:
+                    # A group goes on in the next frame.
+                    pos = self._swallow(pos, limit, stack, memo)
+
+                while pos < limit:
+                    code = program[pos]
+                    at = pos
+                    if code == MEMOIZE:
+                        memo.append(stack[-1])
+                        pos += 1
+                    elif code == BINGET or code == LONG_BINGET:
+                        if code == BINGET:
+                            index = program[pos + 1]
+                            pos += 2
+                        else:
+                            index = int.from_bytes(program[pos + 1 : pos + 5], "little")
+                            pos += 5
+                            if pos > end:
+                                _short(at, 4)
+                            if index < 256:
+                                _refuse(at, f"LONG_BINGET of memo entry {index} has a shorter form")
+                        value = memo[index]
+                        kind = type(value)
+                        if kind in containers and value != ():
+                            # Each fetch can double what walking the result costs.
+                            found = parts.get(id(value))
+                            expanded += found[1] if found is not None and found[0] == _length(value) else self._expanded(value)
+                            if expanded > max_shared:
+                                self._too_many_shared()
+                        if kind in nodes:
+                            value.handles += 1
+                            if kind in changeable and not value.gone:
+                                level, place = divmod(value.slot, _LEVEL)
+                                row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
+                                value.gone = place >= len(row) or row[place] is not value
+                        elif kind is tuple:
+                            self.shared[id(value)] = value
+                            shared_tuples += 1
+                        stack.append(value)
+                    elif code == BININT1:
+                        stack.append(program[pos + 1])
+                        pos += 2
+                    elif code == REDUCE or code == NEWOBJ:
+                        args = stack.pop()
+                        callee = stack.pop()
+                        if type(args) is not tuple:
+                            _refuse(pos, f"{OPCODES[code].name} takes a tuple of arguments, not {_describe(args)}")
+                        if type(callee) is not Global:
+                            callee = self._derived(callee, code, pos)
+                        callee.called += 1
+                        made = Made("call" if code == REDUCE else "new", callee, args, None, pos)
                         objects += 1
+                        nests += 1
                         if objects > max_objects:
                             self._too_many_objects()
-                        stack.append(ByteArray(start, pos))
-                    elif code == BINBYTES or code == BINBYTES8:
-                        stack.append(program[start:pos])
-                    else:
-                        stack.append(_decode(program[start:pos], at[0]))
-                elif code == NEXT_BUFFER:
-                    if next_buffer == len(self.buffers):
-                        _refuse(pos, f"NEXT_BUFFER, and all {next_buffer} buffers are used")
-                    buffer = Buffer(next_buffer, memoryview(self.buffers[next_buffer]).nbytes)
-                    next_buffer += 1
-                    if program[pos + 1] == READONLY_BUFFER:
-                        buffer.readonly = True
+                        self.made.append(made)
+                        if args:
+                            self.handed.append(args)
+                        made.slot = len(marks) * _LEVEL + len(stack)
+                        stack.append(made)
                         pos += 1
-                    if program[pos + 1] == MEMOIZE:
-                        _refuse(pos, "a buffer in the memo could be used twice")
-                    stack.append(buffer)
-                    pos += 1
-                elif code == LONG1 or code == LONG4:
-                    stack.append(self._integer(pos))
-                    length = program[pos + 1] if code == LONG1 else int.from_bytes(program[pos + 1 : pos + 5], "little")
-                    pos += (2 if code == LONG1 else 5) + length
-                elif code == ADDITEMS:
-                    items = stack
-                    stack = marks.pop()
-                    target = stack[-1]
-                    if type(target) is not Set:
-                        _refuse(pos, f"ADDITEMS on {_describe(target)}")
-                    if target.handles > 1:
-                        self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
-                    if not _TEXT_ONLY.issuperset(map(type, items)):
-                        self._check_keys(target, items, pos)
-                    target.items.extend(items)
-                    nests += 1
-                    pos += 1
-                elif code == FROZENSET:
-                    frozen = FrozenSet(stack)
-                    stack = marks.pop()
-                    if not _TEXT_ONLY.issuperset(map(type, frozen.items)):
-                        self._check_keys(frozen, frozen.items, pos)
-                    stack.append(frozen)
-                    nests += 1
-                    pos += 1
-                elif code == NEWOBJ_EX:
-                    kwargs = stack.pop()
-                    args = stack.pop()
-                    callee = stack.pop()
-                    if type(callee) is not Global or type(args) is not tuple or type(kwargs) is not Dict:
-                        _refuse(pos, "NEWOBJ_EX takes a name, a tuple and a dict")
-                    if any(type(key) is not str for key in kwargs.flat[::2]):
-                        _refuse(pos, "keyword arguments are named by text")
-                    callee.called += 1
-                    made = Made("new", callee, args, kwargs, pos)
-                    objects += 1
-                    if objects > max_objects:
-                        self._too_many_objects()
-                    self.made.append(made)
-                    self.handed.append((args, kwargs))
-                    made.slot = len(marks) * _LEVEL + len(stack)
-                    stack.append(made)
-                    nests += 1
-                    pos += 1
-                elif code == POP or code == POP_MARK:
-                    if code == POP_MARK:
-                        items = stack
-                        stack = marks.pop()
-                        pos += 1
-                    else:
-                        items = []
-                        while program[pos] == POP and len(items) < 3:
-                            items.insert(0, stack.pop())
+                        if pos < limit and program[pos] == MEMOIZE:
+                            memo.append(stack[-1])
                             pos += 1
-                    self._check_recursive_tuple(items, memo, pos, least=4 if code == POP_MARK else 1)
-                elif code == STOP:
-                    if marks or len(stack) != 1:
-                        _refuse(pos, "STOP with an open mark, or with other than one value on the stack")
-                    pos += 1
-                    stopped = True
-                    break
-                else:
-                    self._not_in_profile(code, pos)
+                    elif code >= _SINCE_PROTOCOL_2:
+                        if code == SHORT_BINUNICODE:
+                            length = program[pos + 1]
+                            pos += 2 + length
+                            if pos > end:
+                                _short(at, length)
+                            stack.append(_decode(program[pos - length : pos], at))
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == TUPLE2:
+                            second = stack.pop()
+                            stack[-1] = (stack[-1], second)
+                            nests += 1
+                            pos += 1
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == TUPLE1:
+                            stack[-1] = (stack[-1],)
+                            nests += 1
+                            pos += 1
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == TUPLE3:
+                            third = stack.pop()
+                            second = stack.pop()
+                            stack[-1] = (stack[-1], second, third)
+                            nests += 1
+                            pos += 1
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == BYTEARRAY8:
+                            if pos + 9 > end:
+                                _short(pos, 8)
+                            start = pos + 9
+                            pos = start + int.from_bytes(program[pos + 1 : start], "little")
+                            if pos > end:
+                                _short(at, pos - start)
+                            if pos - start >= _FRAME_SIZE_TARGET and not large:
+                                _refuse(at, f"{pos - start} bytes within a frame: byte strings of 64 KiB and more stand outside the frames")
+                            objects += 1
+                            if objects > max_objects:
+                                self._too_many_objects()
+                            stack.append(ByteArray(start, pos))
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == NEXT_BUFFER:
+                            if next_buffer == len(self.buffers):
+                                _refuse(pos, f"NEXT_BUFFER, and all {next_buffer} buffers are used")
+                            buffer = Buffer(next_buffer, memoryview(self.buffers[next_buffer]).nbytes)
+                            next_buffer += 1
+                            if program[pos + 1] == READONLY_BUFFER:
+                                buffer.readonly = True
+                                pos += 1
+                            if program[pos + 1] == MEMOIZE:
+                                _refuse(pos, "a buffer in the memo could be used twice")
+                            stack.append(buffer)
+                            pos += 1
+                        elif code == NEWTRUE or code == NEWFALSE:
+                            stack.append(code == NEWTRUE)
+                            pos += 1
+                        elif code == STACK_GLOBAL:
+                            name = stack.pop()
+                            module = stack.pop()
+                            stack.append(self._global(module, name, pos))
+                            pos += 1
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == LONG1 or code == LONG4:
+                            stack.append(self._integer(pos))
+                            length = program[pos + 1] if code == LONG1 else int.from_bytes(program[pos + 1 : pos + 5], "little")
+                            pos += (2 if code == LONG1 else 5) + length
+                        elif code == ADDITEMS:
+                            items = stack
+                            stack = marks.pop()
+                            target = stack[-1]
+                            if type(target) is not Set:
+                                _refuse(pos, f"ADDITEMS on {_describe(target)}")
+                            if target.handles > 1:
+                                self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                            if not _TEXT_ONLY.issuperset(map(type, items)):
+                                self._check_keys(target, items, pos)
+                            target.items.extend(items)
+                            nests += 1
+                            pos += 1
+                        elif code == FROZENSET:
+                            frozen = FrozenSet(stack)
+                            stack = marks.pop()
+                            if not _TEXT_ONLY.issuperset(map(type, frozen.items)):
+                                self._check_keys(frozen, frozen.items, pos)
+                            stack.append(frozen)
+                            nests += 1
+                            pos += 1
+                        elif code == NEWOBJ_EX:
+                            kwargs = stack.pop()
+                            args = stack.pop()
+                            callee = stack.pop()
+                            if type(callee) is not Global or type(args) is not tuple or type(kwargs) is not Dict:
+                                _refuse(pos, "NEWOBJ_EX takes a name, a tuple and a dict")
+                            if any(type(key) is not str for key in kwargs.flat[::2]):
+                                _refuse(pos, "keyword arguments are named by text")
+                            callee.called += 1
+                            made = Made("new", callee, args, kwargs, pos)
+                            objects += 1
+                            if objects > max_objects:
+                                self._too_many_objects()
+                            self.made.append(made)
+                            self.handed.append((args, kwargs))
+                            made.slot = len(marks) * _LEVEL + len(stack)
+                            stack.append(made)
+                            nests += 1
+                            pos += 1
+                        elif code == EMPTY_SET:
+                            value = Set()
+                            value.slot = len(marks) * _LEVEL + len(stack)
+                            stack.append(value)
+                            objects += 1
+                            if objects > max_objects:
+                                self._too_many_objects()
+                            pos += 1
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code in _DATA:
+                            value, pos = self._data(pos, large)
+                            stack.append(value)
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        else:
+                            self._not_in_profile(code, pos)
+                    else:  # noqa: PLR5501 - two halves, so that few codes are compared
+                        if code == MARK:
+                            marks.append(stack)
+                            stack = []
+                            pos += 1
+                            if limit - pos >= LEAST_BYTES and marks[-1] and type(marks[-1][-1]) in lists:
+                                pos = self._swallow(pos, limit, stack, memo)
+                        elif code == NONE:
+                            stack.append(None)
+                            pos += 1
+                        elif code == TUPLE:
+                            items = stack
+                            stack = marks.pop()
+                            if len(items) < 4:
+                                _refuse(pos, f"TUPLE of {len(items)} values has a shorter form")
+                            stack.append(tuple(items))
+                            nests += 1
+                            pos += 1
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == SETITEMS or code == SETITEM:
+                            if code == SETITEM:
+                                value = stack.pop()
+                                items = [stack.pop(), value]
+                            else:
+                                items = stack
+                                stack = marks.pop()
+                            # CPython's C pickler ends a dict or set of a multiple of 1,000 items with an empty group.
+                            if len(items) % 2:
+                                _refuse(pos, "SETITEMS takes pairs of key and value")
+                            target = stack[-1]
+                            if type(target) is Dict:
+                                flat: list[Any] | tuple[()] = target.flat
+                            elif type(target) is Made:
+                                flat = target.pairs
+                            else:
+                                _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
+                            if target.handles > 1:
+                                self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                            keys = items[::2]
+                            if not _TEXT_ONLY.issuperset(map(type, keys)):
+                                self._check_keys(target, keys, pos)
+                            if flat:
+                                flat += items
+                            elif type(target) is Dict:
+                                target.flat = items
+                            else:
+                                target.pairs = items
+                            nests += 1
+                            pos += 1
+                        elif code == EMPTY_DICT or code == EMPTY_LIST:
+                            value = Dict() if code == EMPTY_DICT else List()
+                            value.slot = len(marks) * _LEVEL + len(stack)
+                            stack.append(value)
+                            objects += 1
+                            if objects > max_objects:
+                                self._too_many_objects()
+                            pos += 1
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        elif code == BUILD:
+                            state = stack.pop()
+                            target = stack[-1]
+                            if type(target) is not Made:
+                                _refuse(pos, f"BUILD on {_describe(target)}: only what REDUCE or NEWOBJ has just made takes a state")
+                            if target.state is not ABSENT:
+                                _refuse(pos, f"a second BUILD on the object made by {target.callee} at byte {target.at}")
+                            if target.how == "call" and target.handles > 1:
+                                _refuse(pos, f"BUILD on the result of {target.callee} (byte {target.at}) after it was used")
+                            if target.handles > 1:
+                                self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                            target.state = state
+                            target.done = pos
+                            target.early = target.handles > 1
+                            self.handed.append(state)
+                            nests += 1
+                            pos += 1
+                        elif code == EMPTY_TUPLE:
+                            stack.append(())
+                            pos += 1
+                        elif code == APPENDS or code == APPEND:
+                            if code == APPEND:
+                                items = [stack.pop()]
+                            else:
+                                items = stack
+                                stack = marks.pop()
+                            target = stack[-1]
+                            if type(target) is not List and type(target) is not Made:
+                                _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
+                            if target.handles > 1:
+                                self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                            if target.items:
+                                target.items += items
+                            else:
+                                target.items = items
+                            nests += 1
+                            pos += 1
+                        elif code == BINFLOAT:
+                            if pos + 9 > end:
+                                _short(pos, 8)
+                            stack.append(_unpack_double(program, pos + 1)[0])
+                            pos += 9
+                        elif code == BININT or code == BININT2:
+                            if code == BININT:
+                                if pos + 5 > end:
+                                    _short(pos, 4)
+                                value = _unpack_int(program, pos + 1)[0]
+                                shorter = 0 <= value <= 0xFFFF
+                                pos += 5
+                            else:
+                                value = program[pos + 1] | program[pos + 2] << 8
+                                shorter = value <= 0xFF
+                                pos += 3
+                            if shorter:
+                                _refuse(at, f"the integer {value} has a shorter form")
+                            stack.append(value)
+                        elif code == SHORT_BINBYTES:
+                            length = program[pos + 1]
+                            pos += 2 + length
+                            if pos > end:
+                                _short(at, length)
+                            stack.append(program[pos - length : pos])
+                        elif code == STOP:
+                            if marks or len(stack) != 1:
+                                _refuse(pos, "STOP with an open mark, or with other than one value on the stack")
+                            pos += 1
+                            stopped = True
+                            break
+                        elif code == POP or code == POP_MARK:
+                            if code == POP_MARK:
+                                items = stack
+                                stack = marks.pop()
+                                pos += 1
+                            else:
+                                items = []
+                                while program[pos] == POP and len(items) < 3:
+                                    items.insert(0, stack.pop())
+                                    pos += 1
+                            self._check_recursive_tuple(items, memo, pos, least=4 if code == POP_MARK else 1)
+                        elif code in _DATA:
+                            value, pos = self._data(pos, large)
+                            stack.append(value)
+                            if pos < limit and program[pos] == MEMOIZE:
+                                memo.append(stack[-1])
+                                pos += 1
+                        else:
+                            self._not_in_profile(code, pos)
 
-            if stopped and (pos != end or (framed and limit != end)):
-                _refuse(pos, f"{end - pos} bytes follow STOP, or a frame goes on after it")
-            if pos != limit and (framed or large):
-                _refuse(begin, "an operation does not end where its frame ends")
-            if framed or large:
-                unframed = 0
-            else:
-                unframed += pos - begin
-                if unframed >= _FRAME_SIZE_MIN:
-                    _refuse(begin, "operations outside a frame")
+                if stopped and (pos != end or (framed and limit != end)):
+                    _refuse(pos, f"{end - pos} bytes follow STOP, or a frame goes on after it")
+                if pos != limit and (framed or large):
+                    _refuse(begin, "an operation does not end where its frame ends")
+                if framed or large:
+                    unframed = 0
+                else:
+                    unframed += pos - begin
+                    if unframed >= _FRAME_SIZE_MIN:
+                        _refuse(begin, "operations outside a frame")
+
+        except IndexError:
+            # Every index in the loop is into the program, the stack or the memo.
+            self._explain(at)
 
         if next_buffer != len(self.buffers):
             _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
@@ -856,6 +929,16 @@ class _Machine:
         if nests > self.limits.nesting or shared_tuples > 3:
             self._check_nesting(stack[0])
         return stack[0]
+
+    def _swallow(self, pos: int, limit: int, stack: list[Any], memo: list[Any]) -> int:
+        """Push a long run of constants, if one begins here and ends within the frame, and return where it ends."""
+        found = swallow(self.program, pos, limit)
+        if found is None:
+            return pos
+        values, memoized, end = found
+        stack += values
+        memo += memoized
+        return end
 
     def _operand(self, pos: int) -> tuple[int, int]:
         """Return where the operand of a data opcode begins, and its length. It lies within the program."""
@@ -867,6 +950,15 @@ class _Machine:
         if length < least:
             _refuse(pos, f"{OPCODES[self.program[pos]].name} of {length} bytes has a shorter form")
         return start, length
+
+    def _data(self, pos: int, large: bool) -> tuple[str | bytes, int]:
+        """Return the text or bytes that a data opcode pushes, and where it ends."""
+        start, length = self._operand(pos)
+        end = start + length
+        if length >= _FRAME_SIZE_TARGET and not large:
+            _refuse(pos, f"{length} bytes within a frame: byte strings of 64 KiB and more stand outside the frames")
+        raw = self.program[start:end]
+        return (raw if self.program[pos] in _BYTES else _decode(raw, pos)), end
 
     def _integer(self, pos: int) -> int:
         code = self.program[pos]
@@ -1095,6 +1187,8 @@ class _Machine:
 
 _NODES: Final = frozenset((Global, Made, List, Dict, Set, FrozenSet, ByteArray))
 _CHANGEABLE: Final = frozenset((Made, List, Dict, Set))
+# What long groups of constants are added to.
+_LISTS: Final = frozenset((List, Dict, Set, Made))
 _LEVEL: Final = 1 << 40
 _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
 
@@ -1102,9 +1196,11 @@ _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
 def _length(value: Any) -> int:
     """Return what changes when a container or object gets more parts."""
     kind = type(value)
+    if kind is tuple:
+        return len(value)
     if kind is Made:
         return len(value.items) + len(value.pairs) + (value.state is not ABSENT)
-    return len(value.flat) if kind is Dict else len(value) if kind is tuple else len(value.items)
+    return len(value.flat) if kind is Dict else len(value.items)
 
 
 def inside(value: Any) -> list[Any]:

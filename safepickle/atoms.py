@@ -1,0 +1,71 @@
+"""Long runs of plain constants in a program, found and decoded without a step of Python for each.
+
+A vocabulary of 300,000 words is a million operations, and none of them can do anything: texts, numbers, None, True, False and
+bytes, each as CPython's pickler writes it. One regular expression says where such a run ends; nothing else can be within it.
+CPython's own unpickler then decodes exactly these bytes, and can reach no name. That a trace is the same with and without it is a
+property under test (tests/test_machine.py).
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import re
+from typing import Any, Final, NoReturn
+
+from .errors import ProgramError
+
+__all__ = ["LEAST_BYTES", "swallow"]
+
+# A shorter rest of a frame is not worth a search.
+LEAST_BYTES: Final = 1 << 10
+_LEAST_ATOMS: Final = 24
+
+
+@functools.cache
+def _run() -> re.Pattern[bytes]:
+    # A length and as many bytes. The lengths are tried in turn, short ones first.
+    counted = b"|".join(re.escape(bytes([length])) + b".{%d}" % length for length in range(256))
+    atom = b"|".join(
+        (
+            # SHORT_BINUNICODE and MEMOIZE. UTF-8 is checked when it is decoded.
+            rb"\x8c(?:" + counted + rb")\x94",
+            # BININT1; BININT2 and BININT of numbers that have no shorter form.
+            rb"K.",
+            rb"M.[^\x00]",
+            rb"J..(?:[^\x00].|\x00[^\x00])",
+            # BINFLOAT, NONE, NEWTRUE, NEWFALSE.
+            rb"G.{8}",
+            rb"[N\x88\x89]",
+            # SHORT_BINBYTES and MEMOIZE.
+            rb"C(?:" + counted + rb")\x94",
+        )
+    )
+    return re.compile(rb"(?:" + atom + rb"){%d,}+" % _LEAST_ATOMS, re.DOTALL)
+
+
+class _Decoder(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> NoReturn:
+        raise ProgramError("a run of constants names nothing")
+
+    def persistent_load(self, pid: Any) -> NoReturn:
+        raise ProgramError("a run of constants refers to nothing")
+
+
+def swallow(program: bytes, start: int, end: int) -> tuple[list[Any], list[Any], int] | None:
+    """Return the constants that stand from `start` on, not beyond `end`, those of them that are memoized, and where they stop.
+
+    None if there are too few to matter.
+    """
+    found = _run().match(program, start, end)
+    if found is None:
+        return None
+    run = program[start : found.end()]
+    decoder = _Decoder(io.BytesIO(b"".join((b"\x80\x05\x95", (len(run) + 4).to_bytes(8, "little"), b"](", run, b"e."))))
+    try:
+        values: list[Any] = decoder.load()
+    except UnicodeDecodeError:
+        # The loop, one operation at a time, says where.
+        return None
+    return values, list(decoder.memo.copy().values()), found.end()
