@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
 from . import files
-from .errors import AuthenticationError, KeyringError, UnknownKeyError
+from .errors import AuthenticationError, KeyringError, UnknownKeyError, elided
 from .keys import (
     HYBRID,
     Key,
@@ -60,7 +60,7 @@ class Trusted:
         if _TEXT_KEY.search(self.uri):
             raise KeyringError("the uri of a key says where it is kept, as in 'env:NAME': it must not hold the key")
         if self.name and not _NAME.fullmatch(self.name):
-            raise KeyringError(f"{self.name[:100]!a} is no name of a key: up to 100 letters, digits, blanks and ._@/+-")
+            raise KeyringError(f"{elided(self.name[:100])!a} is no name of a key: up to 100 letters, digits, blanks and ._@/+-")
         for each in (self.not_before, self.not_after):
             if each is not None and (not isinstance(each, datetime) or each.tzinfo is None):
                 raise KeyringError("not_before and not_after are datetimes with a time zone, such as datetime(2027, 1, 1, tzinfo=timezone.utc)")
