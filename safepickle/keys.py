@@ -19,7 +19,6 @@ import binascii
 import hashlib
 import hmac
 import importlib
-import io
 import os
 import re
 import secrets
@@ -28,8 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol, TypeVar, runtime_checkable
 
+from . import files
 from .errors import AuthenticationError, KeyringError, elided
-from .files import open_regular
 
 __all__ = [
     "ECDSA_P256",
@@ -53,6 +52,7 @@ __all__ = [
     "public_key_id",
     "read_key",
     "read_regular",
+    "read_trusted",
     "remote_key_id",
     "signed_message",
 ]
@@ -617,28 +617,33 @@ def _key_lines(data: bytes, where: str) -> bytes:
 
 def read_regular(path: str, what: str, limit: int) -> tuple[bytes, int]:
     """Return the content and the mode of a regular file of at most `limit` bytes. Raises `KeyringError`."""
-    shown = elided(path)
     try:
-        opened = open_regular(path)
-        if opened is None:
-            raise KeyringError(f"the {what} {shown} is not a regular file")
-        with io.BufferedReader(opened[0]) as file:
-            data = file.read(limit + 1)
+        data, status = files.read_regular(path, what, limit)
     except OSError as error:
-        raise KeyringError(f"the {what} {shown} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise KeyringError(f"{shown!a} cannot be the path of a {what}") from None
-    if len(data) > limit:
-        del data
-        raise KeyringError(f"the {what} {shown} is longer than {limit} bytes: that is no {what}")
-    return data, opened[1].st_mode
+        raise KeyringError(f"the {what} {elided(path)} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise KeyringError(f"{error}") from None
+    return data, status.st_mode
+
+
+def read_trusted(path: str, what: str, limit: int) -> bytes:
+    """Return the content of a file that says whom to trust, and that nobody but this user and root can write. Raises `KeyringError`."""
+    try:
+        data, status = files.read_regular(path, what, limit)
+        files.check_writers(path, what, status)
+    except OSError as error:
+        raise KeyringError(f"the {what} {elided(path)} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise KeyringError(f"{error}") from None
+    return data
 
 
 def check_not_writable(path: str, what: str, mode: int) -> None:
-    """Refuse a file that others than its owner can write: who writes it says whom to trust."""
-    if stat.S_IMODE(mode) & 0o022:
-        shown = elided(path)
-        raise KeyringError(f"the {what} {shown} is writable by others (mode {stat.S_IMODE(mode):04o}): run `chmod go-w {shown}`")
+    """Refuse a file that others than its owner can write: who writes it says whom to trust. Raises `KeyringError`."""
+    try:
+        files.check_mode(path, what, mode)
+    except ValueError as error:
+        raise KeyringError(f"{error}") from None
 
 
 def _check_key_file_mode(path: str, mode: int) -> None:

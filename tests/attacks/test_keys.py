@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import traceback
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from safepickle import (
+    FormatError,
     Keyring,
     KeyringError,
+    Pin,
+    Pins,
     PrivateKey,
     PublicKey,
     SafePickleError,
@@ -39,6 +42,7 @@ from safepickle import (
     verify,
 )
 from safepickle.errors import elided
+from safepickle.files import toml_table
 from safepickle.keys import ED25519, as_key, parse_key
 
 TRAINER, APPROVER, THIRD = (PrivateKey.generate() for _ in range(3))
@@ -470,3 +474,251 @@ def test_all_points_of_small_order_are_no_public_keys():
     for raw in points:
         with pytest.raises(KeyringError):
             PublicKey(ED25519, raw)
+
+
+# --- files that say whom and what to trust -----------------------------------------------------------------------
+
+PUBLIC = TRAINER.public_key().to_text()
+RING = f'keyring = 1\n[[key]]\nname = "trainer"\npublic = "{PUBLIC}"\n'
+PINS = 'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = 3\n'
+READERS = [(Keyring.read, RING, KeyringError), (Pins.read, PINS, FormatError)]
+
+
+@posix
+@pytest.mark.parametrize(("read", "text", "error"), READERS)
+@pytest.mark.parametrize("mode", [0o666, 0o664, 0o646])
+def test_a_file_that_others_can_write_says_nothing(read: Any, text: str, error: type[Exception], mode: int, tmp_path: Path):
+    path = tmp_path / "file.toml"
+    path.write_text(text)
+    path.chmod(0o644)
+    read(path)
+    path.chmod(mode)
+    with pytest.raises(error, match=r"writable by others.*chmod go-w") as caught:
+        read(path)
+    assert str(path) in str(caught.value)
+
+
+@root
+@pytest.mark.parametrize(("read", "text", "error"), READERS)
+def test_a_file_of_another_user_says_nothing(read: Any, text: str, error: type[Exception], tmp_path: Path):
+    """Who owns a file can change it, whatever its mode is now."""
+    path = tmp_path / "file.toml"
+    path.write_text(text)
+    path.chmod(0o644)
+    os.chown(path, 12345, 0)
+    with pytest.raises(error, match=r"belongs to user 12345.*chown"):
+        read(path)
+
+
+@root
+def test_what_root_wrote_says_it_to_everyone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A keyring in /etc is read by services that are not root."""
+    for name, text in (("ring.toml", RING), ("pins.toml", PINS)):
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o644)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
+    assert len(Keyring.read(tmp_path / "ring.toml")) == len(Pins.read(tmp_path / "pins.toml").by_context) == 1
+
+
+@posix
+@pytest.mark.parametrize("read", ["Keyring.read", "Pins.read"])
+def test_a_pipe_in_place_of_a_file_of_ours_is_refused_and_not_waited_for(read: str, tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    program = f"import sys, safepickle\ntry:\n    safepickle.{read}(sys.argv[1])\nexcept safepickle.SafePickleError as error:\n    print(error)\n"
+    assert "is not a regular file" in within_seconds(program, tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(("read", "text", "error"), READERS)
+def test_keys_of_many_parts_cost_no_memory(read: Any, text: str, error: type[Exception], tmp_path: Path):
+    """The reader of the standard library takes memory by the square of the parts: 16 KiB of them took 250 MB."""
+    import tracemalloc
+
+    path = tmp_path / "file.toml"
+    tracemalloc.start()
+    try:
+        for hostile in (
+            "x" + ".a" * 8000 + " = 1",
+            "[x" + ".a" * 8000 + "]",
+            "x = {a" + ".a" * 8000 + " = 1}",
+            "'\"'" + ".a" * 8000 + ' = 1 # "',
+            '"\'"' + ".a" * 8000 + " = 1 # '",
+            'x = """"\n' + "y" + ".a" * 8000 + ' = 1 # """',
+            "x = '''\n'\ny" + ".a" * 8000 + " = 1 # '''",
+            "x = '''\n''' \ny" + ".a" * 8000 + " = 1",
+            "x = " + "[" * 60_000,
+            "x = " + '"' + '\\"' * 60_000,
+        ):
+            path.write_text(f"{text.partition('[')[0]}{hostile}\n")
+            started = time.process_time()
+            with pytest.raises(error):
+                read(path)
+            assert time.process_time() - started < 2
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("read", "text", "error"), READERS)
+def test_a_file_that_is_too_long_is_not_parsed(read: Any, text: str, error: type[Exception], tmp_path: Path):
+    path = tmp_path / "file.toml"
+    path.write_text(text + "#" * (1 << 20))
+    with pytest.raises(error, match="is longer than"):
+        read(path)
+
+
+def test_dots_within_text_and_comments_are_no_keys():
+    text = 'a = "x.y.z.x.y.z.x.y.z.x.y.z \\" \' # . . . . . . . . . ."  # don\'t "stop" ..........\nb = \'\\.........."\'\nc = 1.5\n'
+    assert toml_table(text.encode()) == {"a": "x.y.z.x.y.z.x.y.z.x.y.z \" ' # . . . . . . . . . .", "b": '\\.........."', "c": 1.5}
+
+
+def test_a_pin_of_any_context_is_read_back(tmp_path: Path):
+    contexts = ["a." * 400 + "b", 'x"""y', "it's", "'''", "back\\", "# no comment", "\U0001f600"]
+    pins = Pins({context: Pin(serial=1) for context in contexts})
+    pins.write(tmp_path / "pins.toml")
+    assert Pins.read(tmp_path / "pins.toml") == pins
+
+
+# --- the round trip of a keyring ---------------------------------------------------------------------------------
+
+
+def test_a_relative_uri_means_the_same_key_wherever_the_ring_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Else the ring would name another file, perhaps one that somebody put there."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    for folder in (here, there):
+        folder.mkdir()
+        key = folder / "signing.key"
+        key.write_text(PrivateKey.generate().to_text())
+        key.chmod(0o600)
+    (here / "ring.toml").write_text('keyring = 1\nprimary = "n"\n[[key]]\nname = "n"\nuri = "file:signing.key"\n')
+    monkeypatch.chdir(there)
+    ring = Keyring.read("../here/ring.toml")
+    ring.write("ring.toml")
+    monkeypatch.chdir(tmp_path)
+    assert Keyring.read("there/ring.toml").key_ids == ring.key_ids == (read_key("file:here/signing.key").key_id,)
+    Keyring(Trusted(read_key("file:here/signing.key"), uri="file:here/signing.key")).write("there/ring.toml")
+    assert Keyring.read("there/ring.toml").key_ids == ring.key_ids
+
+
+def test_names_that_are_made_up_do_not_collide_with_given_ones(tmp_path: Path):
+    ring = Keyring(None, Trusted(TRAINER.public_key(), "key-2"), APPROVER.public_key(), Trusted(THIRD.public_key(), "key-1"))
+    ring.write(tmp_path / "ring.toml")
+    back = Keyring.read(tmp_path / "ring.toml")
+    assert [each.name for each in back.members] == ["key-2", "key-3", "key-1"]
+    assert back.key_ids == ring.key_ids
+
+
+def test_comments_and_reasons_come_back(tmp_path: Path):
+    path = tmp_path / "ring.toml"
+    path.write_text(f'{RING}comment = "HSM in \\"Berlin\\""\n[[denied]]\nkey_id = "{THIRD.key_id}"\nreason = "laptop stolen"\n')
+    ring = Keyring.read(path)
+    assert (ring.members[0].comment, ring.denied_reasons, ring.denied) == ('HSM in "Berlin"', {THIRD.key_id: "laptop stolen"}, {THIRD.key_id})
+    ring.write(tmp_path / "other.toml")
+    again = Keyring.read(tmp_path / "other.toml")
+    assert (again.members, again.denied_reasons) == (ring.members, ring.denied_reasons)
+    assert Keyring(TRAINER, denied={THIRD.key_id: "x"}).denied_reasons == {THIRD.key_id: "x"}
+
+
+@pytest.mark.parametrize("field", ["name", "uri", "comment", "reason"])
+def test_what_people_read_holds_no_key(field: str, tmp_path: Path):
+    """Whatever is written to a keyring file is reviewed, mailed and committed."""
+    for text in (SECRET.to_text(), TRAINER.to_text()):
+        with pytest.raises(KeyringError, match="holds what looks like a key") as caught:
+            Keyring(TRAINER, denied={THIRD.key_id: text}) if field == "reason" else Trusted(TRAINER, **{field: text})
+        assert text[22:] not in str(caught.value)
+    for wrong in (7, None, b"x"):
+        with pytest.raises(KeyringError, match="is text"):
+            Keyring(TRAINER, denied={THIRD.key_id: wrong}) if field == "reason" else Trusted(TRAINER, **{field: wrong})  # type: ignore[dict-item, arg-type]
+
+
+@pytest.mark.parametrize("member", [Trusted(TRAINER, uri="file:/k/\udc80"), Trusted(TRAINER.public_key(), comment="\ud800")])
+def test_what_no_file_can_hold_is_a_keyring_error(member: Trusted, tmp_path: Path):
+    with pytest.raises(KeyringError, match="half a character"):
+        Keyring(member).write(tmp_path / "ring.toml")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["primary", "a field", "a name", "an entry", "public"])
+def test_a_secret_in_a_keyring_file_is_not_repeated(where: str, tmp_path: Path):
+    key = SECRET.to_text()
+    text = {
+        "primary": f'primary = "{key}"\n{RING}',
+        "a field": f"{RING}{key} = 1\n",
+        "a name": RING.replace('"trainer"', f'"{key}"'),
+        "an entry": f"{key} = 1\n{RING}",
+        "public": RING.replace(PUBLIC, key[:-1]),
+    }[where]
+    path = tmp_path / "ring.toml"
+    path.write_text(text)
+    with pytest.raises(KeyringError) as caught:
+        Keyring.read(path)
+    frames = [frame.f_locals for frame, _ in traceback.walk_tb(caught.value.__traceback__) if "keyring" in frame.f_code.co_filename]
+    told = f"{caught.value} {caught.value.__context__!r} {frames!r}"
+    assert frames
+    assert key[22:40] not in told
+
+
+# --- times -------------------------------------------------------------------------------------------------------
+
+
+class Odd(tzinfo):
+    """A time zone that does not say how far it is from UTC."""
+
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+    def tzname(self, moment: datetime | None) -> str | None:
+        return None
+
+    def dst(self, moment: datetime | None) -> timedelta | None:
+        return None
+
+
+class Worse(Odd):
+    def utcoffset(self, moment: datetime | None) -> timedelta | None:
+        return 7  # type: ignore[return-value]
+
+
+EAST, WEST = timezone(timedelta(hours=14)), timezone(-timedelta(hours=14))
+ODD_TIMES = {
+    "year 1": datetime(1, 1, 1, tzinfo=EAST),
+    "year 9999": datetime(9999, 12, 31, 23, tzinfo=WEST),
+    "no offset": datetime(2090, 1, 1, tzinfo=Odd()),
+    "a zone that raises": datetime(2090, 1, 1, tzinfo=Worse()),
+    "no zone": datetime(2090, 1, 1),  # noqa: DTZ001 - that is the point
+}
+
+
+@pytest.mark.parametrize("name", ODD_TIMES)
+@pytest.mark.parametrize("field", ["not_before", "not_after"])
+def test_a_time_that_is_none_is_a_keyring_error(name: str, field: str):
+    """Found when the keyring is made; not as a TypeError when a model is loaded."""
+    with pytest.raises(KeyringError, match=f"{field} is a datetime with a time zone"):
+        Trusted(TRAINER, **{field: ODD_TIMES[name]})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("line", ["not_before = 0001-01-01T00:00:00+10:00", "not_after = 9999-12-31T23:59:59-10:00"])
+def test_a_time_of_a_file_that_is_none_is_a_keyring_error(line: str, tmp_path: Path):
+    (tmp_path / "ring.toml").write_text(f"{RING}{line}\n")
+    with pytest.raises(KeyringError, match=r"key 1: not_.* is a datetime"):
+        Keyring.read(tmp_path / "ring.toml")
+
+
+def test_what_is_no_time_of_pandas_does_not_trust_for_ever():
+    import pandas as pd
+
+    with pytest.raises(KeyringError, match="not_after"):
+        Trusted(TRAINER, not_after=pd.NaT)
+    assert Trusted(TRAINER, not_after=pd.Timestamp("2027-01-01", tz="Europe/Berlin")).not_after == datetime(2026, 12, 31, 23, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("name", ODD_TIMES)
+def test_an_expiry_that_is_no_time_is_a_value_error(name: str):
+    with pytest.raises(ValueError, match="expires") as caught:
+        container.seal(b"N.", [], Keyring(TRAINER), expires=ODD_TIMES[name])
+    assert type(caught.value) is ValueError
+
+
+@pytest.mark.parametrize("expires", [timedelta.max, timedelta.min, datetime(9999, 12, 31, 23, tzinfo=WEST), 1 << 70])
+def test_the_far_ends_of_time_are_no_expiry(expires: Any):
+    with pytest.raises(ValueError, match="expires is"):
+        container.seal(b"N.", [], Keyring(TRAINER), expires=expires)
