@@ -546,7 +546,8 @@ class _ViewFile:
 
 def _check_no_key(file: Any) -> None:
     """Refuse a key in place of a path: errors and logs repeat paths."""
-    if isinstance(file, str) and any(form in file for form in ("spk1_", "spkpriv1_")):
+    name = os.fspath(file) if isinstance(file, os.PathLike) else file
+    if isinstance(name, str) and any(form in name for form in ("spk1_", "spkpriv1_")):
         raise TypeError("the file is what looks like a key: the calls are dump(obj, file, key=...) and load(file, key=...)")
 
 
