@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from . import files
 from .container import MAX_INTEGER, MAX_TEXT, Info
-from .errors import AuthenticationError, FormatError
+from .errors import AuthenticationError, FormatError, elided
 
 __all__ = ["Pin", "Pins"]
 
@@ -60,9 +60,9 @@ class Pins:
         try:
             return cls(_from_table(files.toml_table(data)))
         except FormatError as error:
-            raise FormatError(f"the pins file {where}: {error}") from None
+            raise FormatError(f"the pins file {elided(where)}: {error}") from None
         except ValueError as error:
-            raise FormatError(f"the pins file {where} is not TOML as it should be: {error}") from None
+            raise FormatError(f"the pins file {elided(where)} is not TOML as it should be: {elided(str(error))}") from None
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the pins to a file, replacing it as a whole, contexts sorted. Raises `OSError`."""
