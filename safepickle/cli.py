@@ -13,11 +13,11 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from . import __version__, container, openssf
 from .container import Info
-from .errors import AuthenticationError, FormatError, KeyringError, SafePickleError
+from .errors import AuthenticationError, FormatError, KeyringError, SafePickleError, elided
 from .keyring import AnyKey, Keyring, Trusted, as_keyring
 from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKey, SecretKey, parse_key
 from .pins import Pins
@@ -32,6 +32,7 @@ SUFFIX: Final = ".spkl"
 # The keys of the commands, where no option names one: the one that signs, and those that verify.
 KEY: Final = "SAFEPICKLE_KEY"
 VERIFY_KEYS: Final = "SAFEPICKLE_VERIFY_KEYS"
+_URIS: Final = "env:NAME, file:PATH, keyring:PATH, awskms:..., pkcs11:... or vault:..."
 
 
 class _CannotError(Exception):
@@ -67,12 +68,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"safepickle: {_printable(message)}", file=sys.stderr)
+    # Messages repeat arguments, and somebody may have passed a key as one.
+    print(f"safepickle: {_printable(elided(message))}", file=sys.stderr)
     return FAILED
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors, which repeat the argument, do not repeat a key."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(elided(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="safepickle",
         description="Sign trained models, verify them, and load only what a trusted key signed.",
         epilog="exit codes: 0 all good, 1 something was refused, 2 the job could not be done",
@@ -152,14 +161,18 @@ def _parser() -> argparse.ArgumentParser:
             epilog=f"example: {example}",
         )
         again.add_argument("paths", nargs="+", metavar="PATH", help=f"a file, or a folder (every *{SUFFIX} below it)")
-        _add_key(again, "the key that signs, as env:NAME, file:PATH, keyring:PATH, awskms:ID or pkcs11:...; never the key itself")
+        _add_key(again, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
         again.add_argument(
             "--trust",
             action="append",
             default=[],
             metavar="URI",
-            help=f"a key whose signature the file must have; may be given several times (default: {VERIFY_KEYS}, else the keyring of --key)",
+            help="a key whose signature the file must have; may be given several times "
+            f"(default: {VERIFY_KEYS} alone, and where that is not set the keyring of the key that signs)",
         )
+        if name == "sign":
+            drop = "leave out signatures that were not verified (default: keep them, and name them on stderr)"
+            again.add_argument("--drop-unverified", action="store_true", help=drop)
         _add_expectations(again)
         again.set_defaults(run=run)
 
@@ -211,8 +224,7 @@ def _add_key(parser: argparse.ArgumentParser, what: str = "") -> None:
         action="append",
         default=[],
         metavar="URI",
-        help=what
-        or f"a trusted key as env:NAME, file:PATH or keyring:PATH, may be given several times; never the key itself (default: {VERIFY_KEYS}, {KEY})",
+        help=what or f"a trusted key as {_URIS}; may be given several times; never the key itself (default: {VERIFY_KEYS}, {KEY})",
     )
 
 
@@ -224,18 +236,34 @@ def _add_expectations(parser: argparse.ArgumentParser) -> None:
 
 def _trusted(uris: Sequence[str]) -> Keyring | None:
     """Return the keys that verify: those of the options, else of the environment, or None if there are none."""
-    rings = [as_keyring(uri) for uri in uris]
-    if not uris:
-        rings = [_listed(each) for each in os.environ.get(VERIFY_KEYS, "").split()]
-        if os.environ.get(KEY):
-            rings.append(as_keyring(f"env:{KEY}"))
-    if not rings:
-        return None
-    # The same key may be named by the environment twice; in the options that is a slip.
+    if uris:
+        return _one_ring([as_keyring(uri) for uri in uris])
+    rings = _listed_keys()
+    if os.environ.get(KEY):
+        rings.append(as_keyring(f"env:{KEY}"))
+    return _one_ring(rings, merge=True) if rings else None
+
+
+def _vouching(uris: Sequence[str], signer: Keyring) -> Keyring:
+    """Return the keys of which one must have signed before another does: of the options, else those that are named to verify, else the signer's.
+
+    The key that signs is not trusted because it signs: then a host whose list of keys does not name it would take its own old
+    signature for that of somebody else.
+    """
+    if uris:
+        return _one_ring([as_keyring(uri) for uri in uris])
+    rings = _listed_keys()
+    return _one_ring(rings, merge=True) if rings else signer
+
+
+def _one_ring(rings: Sequence[Keyring], *, merge: bool = False) -> Keyring:
+    """Return the keys of several rings as one. The environment may name a key twice, which is merged; in the options that is a slip."""
     members = [each for ring in rings for each in ring.members]
-    if not uris:
-        members = _merged(members)
-    return Keyring(None, *members, denied=frozenset().union(*(ring.denied for ring in rings)))
+    return Keyring(None, *(_merged(members) if merge else members), denied=frozenset().union(*(ring.denied for ring in rings)))
+
+
+def _listed_keys() -> list[Keyring]:
+    return [_listed(each) for each in os.environ.get(VERIFY_KEYS, "").split()]
 
 
 def _merged(members: Iterable[Trusted]) -> list[Trusted]:
@@ -282,22 +310,33 @@ def _keygen(options: argparse.Namespace) -> int:
         print(f"made key {secret.key_id} ({secret.suite})", file=sys.stderr)
         return OK
     key = PrivateKey.generate(options.suite)
-    public = key.public_key()
-    shown = public.to_pem().decode() if options.pem else f"{public.to_text()}\n"
-    if options.public is not None:
-        _write_key(options.public, shown if options.pem else f"# safepickle public key {key.key_id}: it verifies, and is not secret.\n{shown}", 0o644)
     head = f"# safepickle private key {key.key_id}: whoever has it can sign. Keep it away from the models.\n"
     text = key.to_pem().decode() if options.pem else f"{key.to_text()}\n"
+    # The private key first: without it the public one is of no use, and can be made of it.
     _write_key(options.output, head + text if options.output else text, 0o600)
     print(f"made key {key.key_id} ({key.suite})", file=sys.stderr)
     if options.public is None:
-        print(f"its public key: {public.to_text()}", file=sys.stderr)
+        print(f"its public key: {key.public_key().to_text()}", file=sys.stderr)
+    else:
+        _write_public(options, key.public_key())
     return OK
+
+
+def _write_public(options: argparse.Namespace, public: PublicKey) -> None:
+    head = f"# safepickle public key {public.key_id}: it verifies, and is not secret.\n"
+    try:
+        _write_key(options.public, public.to_pem().decode() if options.pem else f"{head}{public.to_text()}\n", 0o644)
+    except _CannotError as error:
+        where, uri = (options.output, f"file:{options.output}") if options.output else ("on stdout", "env:NAME")
+        raise _CannotError(
+            f"{error}. The private key was made and is {where}: keep it, and print its public key with `safepickle pubkey --key {uri}`, "
+            "or remove it and begin again"
+        ) from None
 
 
 def _write_key(path: str | None, text: str, mode: int) -> None:
     if path is None:
-        print(text, end="")
+        print(text, end="", flush=True)
         return
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
@@ -305,8 +344,16 @@ def _write_key(path: str | None, text: str, mode: int) -> None:
         raise _CannotError(f"{path} exists: a key is never overwritten; choose another name, or move it away first") from None
     except OSError as error:
         raise _CannotError(f"{path} cannot be written: {error.strerror}") from None
-    with open(descriptor, "w", encoding="ascii") as file:
-        file.write(text)
+    try:
+        with open(descriptor, "w", encoding="ascii") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+    except OSError as error:
+        # Half a key is of no use, and would be in the way of the next attempt.
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        raise _CannotError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def _pubkey(options: argparse.Namespace) -> int:
@@ -321,25 +368,47 @@ def _pubkey(options: argparse.Namespace) -> int:
 
 
 def _sign(options: argparse.Namespace) -> int:
-    return _signed_again(options, sign, "signed")
+    signer, trusted = _two_rings(options)
+    expected = _expected(options)
+
+    def run(path: str) -> str:
+        info = sign(path, key=signer, signed_by=trusted, drop_unverified=options.drop_unverified, **expected)
+        if not options.drop_unverified:
+            _tell_unverified(path, info, trusted, signer)
+        return f"signed by {signer.primary.key_id}"
+
+    return _each(options.paths, run, "signed")
 
 
 def _resign(options: argparse.Namespace) -> int:
-    return _signed_again(options, resign, "signed anew")
-
-
-def _signed_again(options: argparse.Namespace, again: Callable[..., Info], done: str) -> int:
+    signer, trusted = _two_rings(options)
     expected = _expected(options)
-    signer = _signer(options.key)
-    # What may not sign now is told before any file is looked at.
-    signer.sign(bytes(32))
-    trusted = _trusted(options.trust) if options.trust or os.environ.get(VERIFY_KEYS) else signer
 
     def run(path: str) -> str:
-        again(path, key=signer, signed_by=trusted, **expected)
-        return f"{done} by {signer.primary.key_id}"
+        resign(path, key=signer, signed_by=trusted, **expected)
+        return f"signed anew by {signer.primary.key_id}"
 
-    return _each(options.paths, run, done)
+    return _each(options.paths, run, "signed anew")
+
+
+def _two_rings(options: argparse.Namespace) -> tuple[Keyring, Keyring]:
+    """Return who signs, and who must have signed. What may not sign is told before any file is looked at, and without signing anything."""
+    signer = _signer(options.key)
+    trusted = _vouching(options.trust, signer)
+    trusted.check_signer(signer.signer())
+    return signer, trusted
+
+
+def _tell_unverified(path: str, info: Info, trusted: Keyring, signer: Keyring) -> None:
+    own = (signer.primary.suite, signer.primary.key_id)
+    kept = [
+        f"{each.key_id} ({each.suite})"
+        for each in info.signatures
+        if (each.suite, each.key_id) != own and (each.key_id not in info.trusted_key_ids or trusted.find(each.suite, each.key_id) is None)
+    ]
+    if kept:
+        said = f"kept signatures that were not verified, since --trust does not name their keys: {', '.join(kept)}; --drop-unverified leaves them out"
+        print(f"{_printable(path)}: {said}", file=sys.stderr)
 
 
 def _each(paths: Iterable[str], run: Callable[[str], str], done: str) -> int:
@@ -398,7 +467,7 @@ def _pins_update(options: argparse.Namespace) -> int:
     if code == OK:
         pins.write(options.pins)
     else:
-        print(f"safepickle: {_printable(options.pins)} was not changed", file=sys.stderr)
+        print(f"safepickle: {_printable(elided(options.pins))} was not changed", file=sys.stderr)
     return code
 
 

@@ -429,9 +429,7 @@ def _checked_expiry(expires: datetime | timedelta | int | None, created: int) ->
     if isinstance(expires, timedelta):
         seconds = created + int(expires.total_seconds())
     elif isinstance(expires, datetime):
-        if expires.tzinfo is None:
-            raise ValueError("expires has no time zone: pass an aware datetime, such as datetime(2027, 1, 1, tzinfo=timezone.utc)")
-        seconds = int(expires.timestamp())
+        seconds = _unix_seconds(expires)
     elif type(expires) is int:
         seconds = expires
     else:
@@ -441,6 +439,13 @@ def _checked_expiry(expires: datetime | timedelta | int | None, created: int) ->
     if seconds > MAX_SECONDS:
         raise ValueError("expires is after the year 9999: leave it out for a file that does not expire")
     return seconds
+
+
+def _unix_seconds(moment: datetime) -> int:
+    with contextlib.suppress(OverflowError, TypeError):
+        if moment.utcoffset() is not None:
+            return int(moment.timestamp())
+    raise ValueError("expires has no time zone: pass an aware datetime, such as datetime(2027, 1, 1, tzinfo=timezone.utc)")
 
 
 def _metadata_text(metadata: Any) -> str | None:
@@ -658,7 +663,8 @@ class _ViewFile:
 
 def _check_no_key(file: Any) -> None:
     """Refuse a key in place of a path: errors and logs repeat paths."""
-    if isinstance(file, str) and any(form in file for form in ("spk1_", "spkpriv1_")):
+    name = os.fspath(file) if isinstance(file, os.PathLike) else file
+    if isinstance(name, str) and any(form in name for form in ("spk1_", "spkpriv1_")):
         raise TypeError("the file is what looks like a key: the calls are dump(obj, file, key=...) and load(file, key=...)")
 
 

@@ -1,13 +1,16 @@
 """One error class per stage, under one root.
 
 The class says which stage refused, the message says what, where and what to do next. No error carries a
-payload or a secret. "Could not check" is a subclass of "did not hold", so whoever catches the general class
+payload or a secret (see `elided`). "Could not check" is a subclass of "did not hold", so whoever catches the general class
 fails closed.
 
 None of these is a `pickle.PickleError`: caches that swallow unpickling errors as a miss must not swallow a forgery.
 """
 
 from __future__ import annotations
+
+import re
+from typing import Final
 
 __all__ = [
     "AuthenticationError",
@@ -22,7 +25,28 @@ __all__ = [
     "UnsignedError",
     "VersionMismatchError",
     "VersionMismatchWarning",
+    "elided",
 ]
+
+_KEY_TEXT: Final = re.compile(r"spk(?:pub|priv)?1_[A-Za-z0-9_+/=-]+|[0-9A-Fa-f]{48,}")
+_LONG: Final = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
+_STRETCH: Final = re.compile(r"[a-z]+|[A-Z]+|[0-9]+|[^A-Za-z0-9]+")
+_ELIDED: Final = "<what looks like a key>"
+
+
+def elided(text: str) -> str:
+    """Return a name, path or message without what looks like a key: somebody may have passed the one for the other, and errors end in logs.
+
+    That is a textual key, hexadecimal of 24 bytes and more, and what is as long and as mixed as the base64 of a key.
+    """
+    return _LONG.sub(_unless_words, _KEY_TEXT.sub(_ELIDED, text))
+
+
+def _unless_words(match: re.Match[str]) -> str:
+    """Return a long run of letters and digits if it is made of words: in base64 the kind of character changes at two of three places."""
+    run = match[0]
+    mixed = any(each.isupper() for each in run) and any(each.islower() for each in run)
+    return _ELIDED if mixed and len(run) < 2.2 * len(_STRETCH.findall(run)) else run
 
 
 class SafePickleError(Exception):

@@ -1,4 +1,7 @@
-"""Files: opening those that must be regular, and replacing one as a whole, so that after a failure or crash it is the old one or the new one."""
+"""Files: reading those that people keep (keys, keyrings, pins), and replacing one as a whole, so that after a crash it is the old one or the new one.
+
+What is wrong with a file is told as a `ValueError` with a whole sentence; the callers make it an error of theirs.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,19 @@ import contextlib
 import io
 import json
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["Bytes", "open_regular", "replace", "replacing", "toml_text", "write_all"]
+from .errors import elided
+
+__all__ = ["Bytes", "check_mode", "check_writers", "open_regular", "read_regular", "replace", "replacing", "toml_table", "toml_text", "write_all"]
+
+# What TOML does not look into for keys: text, closed or not, and comments. Three quotes begin text of several lines.
+_OPAQUE: Final = re.compile(rb"""(?P<lines>\"{3}|'{3})|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+""")
+_MAX_DOTS: Final = 8
 
 Bytes = bytes | bytearray | memoryview
 
@@ -25,6 +35,42 @@ def open_regular(path: str) -> tuple[io.FileIO, os.stat_result] | None:
         file.close()
         return None
     return file, status
+
+
+def read_regular(path: str, what: str, limit: int) -> tuple[bytes, os.stat_result]:
+    """Return the content and status of a regular file of at most `limit` bytes. Raises `OSError`, `ValueError`."""
+    shown = elided(path)
+    try:
+        opened = open_regular(path)
+    except ValueError:
+        raise ValueError(f"{shown!a} cannot be the path of a {what}") from None
+    if opened is None:
+        raise ValueError(f"the {what} {shown} is not a regular file")
+    with io.BufferedReader(opened[0]) as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        del data
+        raise ValueError(f"the {what} {shown} is longer than {limit} bytes: that is no {what}")
+    return data, opened[1]
+
+
+def check_mode(path: str, what: str, mode: int) -> None:
+    """Refuse a file that others than its owner can write. Raises `ValueError`."""
+    if stat.S_IMODE(mode) & 0o022:
+        shown = elided(path)
+        raise ValueError(f"the {what} {shown} is writable by others (mode {stat.S_IMODE(mode):04o}): run `chmod go-w {shown}`")
+
+
+def check_writers(path: str, what: str, status: os.stat_result) -> None:
+    """Refuse a file that others than this user and root can write: who writes it says whom to trust. Raises `ValueError`."""
+    if os.name != "posix":
+        return
+    check_mode(path, what, status.st_mode)
+    if status.st_uid not in (0, os.geteuid()):
+        shown = elided(path)
+        raise ValueError(
+            f"the {what} {shown} belongs to user {status.st_uid}, who could change it: review it, and copy it or run `chown {os.geteuid()} {shown}`"
+        )
 
 
 def replace(path: str, pieces: Iterable[Bytes], mode: int | None, *, old: os.stat_result | None = None) -> None:
@@ -88,6 +134,26 @@ def _check_unchanged(path: str, old: os.stat_result) -> None:
     now = os.lstat(path)
     if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (old.st_dev, old.st_ino, old.st_size, old.st_mtime_ns):
         raise OSError(f"{path} was replaced or changed while it was read, so nothing was written: run this again on the file that stands there now")
+
+
+def toml_table(data: bytes) -> dict[str, Any]:
+    """Return the table of a file of ours in TOML. Raises `ValueError`, also for what no such file needs and what costs memory out of proportion.
+
+    That are keys of many parts (`a.a.a...`: the reader of the standard library takes memory by the square of their number) and text
+    of several lines (in which this could not tell what is a key).
+    """
+    # Here and not above, so that `import safepickle` stays light.
+    import tomllib
+
+    outside = _OPAQUE.sub(lambda each: each["lines"] or b"", data)
+    if b'"' in outside or b"'" in outside:
+        raise ValueError("it has text of several lines: write it as one")
+    if any(line.count(b".") > _MAX_DOTS for line in outside.split(b"\n")):
+        raise ValueError(f"a line has more than {_MAX_DOTS} dots outside text")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
 
 
 def toml_text(text: str) -> str:

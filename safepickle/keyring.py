@@ -8,16 +8,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 
 from . import files
-from .errors import AuthenticationError, KeyringError, UnknownKeyError
+from .errors import AuthenticationError, KeyringError, UnknownKeyError, elided
 from .keys import (
     HYBRID,
     Key,
@@ -27,15 +29,15 @@ from .keys import (
     Signer,
     Verifier,
     as_key,
-    check_not_writable,
     parse_key,
     read_key,
-    read_regular,
+    read_trusted,
 )
 
 __all__ = ["AnyKey", "Keyring", "Trusted", "as_keyring"]
 
-MAX_FILE_BYTES: Final = 1 << 20
+# A hundred members with hybrid keys, more than a thousand with others.
+MAX_FILE_BYTES: Final = 1 << 18
 _TEXT_KEY: Final = re.compile(r"spk(?:priv)?1_")
 _KEY_ID: Final = re.compile(r"[0-9a-f]{16}")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@/+-]{0,99}")
@@ -45,8 +47,8 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._@/+-]{0,99}")
 class Trusted:
     """A key with what its holder says of it.
 
-    `name` is for people. `not_before` and `not_after` are aware datetimes, the latter excluded. `uri` says where a secret or
-    private key is kept; without it such a key cannot be written to a keyring file.
+    `name` and `comment` are for people. `not_before` and `not_after` are aware datetimes, the latter excluded; they are kept in UTC.
+    `uri` says where a secret or private key is kept; without it such a key cannot be written to a keyring file.
     """
 
     key: Key
@@ -54,16 +56,16 @@ class Trusted:
     not_before: datetime | None = None
     not_after: datetime | None = None
     uri: str = ""
+    comment: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", as_key(self.key))
-        if _TEXT_KEY.search(self.uri):
-            raise KeyringError("the uri of a key says where it is kept, as in 'env:NAME': it must not hold the key")
+        for field in ("name", "uri", "comment"):
+            _check_no_key(getattr(self, field), f"the {field} of a key")
         if self.name and not _NAME.fullmatch(self.name):
-            raise KeyringError(f"{self.name[:100]!a} is no name of a key: up to 100 letters, digits, blanks and ._@/+-")
-        for each in (self.not_before, self.not_after):
-            if each is not None and (not isinstance(each, datetime) or each.tzinfo is None):
-                raise KeyringError("not_before and not_after are datetimes with a time zone, such as datetime(2027, 1, 1, tzinfo=timezone.utc)")
+            raise KeyringError(f"{elided(self.name[:100])!a} is no name of a key: up to 100 letters, digits, blanks and ._@/+-")
+        for field in ("not_before", "not_after"):
+            object.__setattr__(self, field, _in_utc(getattr(self, field), field))
         if self.not_before is not None and self.not_after is not None and self.not_before >= self.not_after:
             raise KeyringError(f"key {self.key.key_id} is never trusted: its not_before is not before its not_after")
 
@@ -77,6 +79,27 @@ class Trusted:
         return ""
 
 
+def _check_no_key(text: Any, what: str) -> None:
+    """Refuse what is no text, or holds a key: it stands in a file that people review and in messages."""
+    if not isinstance(text, str):
+        raise KeyringError(f"{what} is text, not {type(text).__name__}")
+    if _TEXT_KEY.search(text):
+        raise KeyringError(f"{what} holds what looks like a key: say where it is kept, as in uri='env:NAME', and nothing of the key itself")
+
+
+def _in_utc(moment: Any, field: str) -> datetime | None:
+    """Return a moment in UTC, so that whatever is wrong with its time zone is found here and not when a file is loaded."""
+    if moment is None:
+        return None
+    with contextlib.suppress(OverflowError, TypeError, ValueError, NotImplementedError):
+        if isinstance(moment, datetime) and moment.utcoffset() is not None:
+            found = moment.astimezone(UTC)
+            # pandas' NaT is a datetime and is not: compared to now it would never expire.
+            if found.utcoffset() == timedelta(0):
+                return found
+    raise KeyringError(f"{field} is a datetime with a time zone, such as datetime(2027, 1, 1, tzinfo=timezone.utc), in UTC from the year 1 to 9999")
+
+
 AnyMember = Trusted | Key | bytes | str
 
 
@@ -84,15 +107,20 @@ class Keyring:
     """Keys that the holder trusts: the primary signs, all of them verify.
 
     `primary` is the one that signs; None, or a public key, makes a ring that only verifies. Give several to read files of a
-    retired key while new ones are signed with the new key. `denied` are key ids that are never trusted, whoever lists them.
+    retired key while new ones are signed with the new key. `denied` are key ids that are never trusted, whoever lists them; of a
+    mapping the values say why.
     """
 
     __slots__ = ("_by_id", "_denied", "_primary")
 
-    def __init__(self, primary: AnyMember | None, *others: AnyMember, denied: Iterable[str] = ()) -> None:
+    def __init__(self, primary: AnyMember | None, *others: AnyMember, denied: Iterable[str] | Mapping[str, str] = ()) -> None:
         given = ([] if primary is None else [primary]) + list(others)
         members = [each if isinstance(each, Trusted) else Trusted(as_key(each)) for each in given]
-        self._denied = frozenset(_checked_id(each) for each in denied)
+        self._denied = {_checked_id(each): "" for each in denied}
+        if isinstance(denied, Mapping):
+            for key_id, reason in denied.items():
+                _check_no_key(reason, "the reason of a denied key id")
+                self._denied[key_id] = reason
         self._primary: Trusted | None = None if primary is None else members[0]
         self._by_id = {(each.key.suite, each.key.key_id): each for each in members}
         if not members:
@@ -109,30 +137,23 @@ class Keyring:
     def read(cls, path: str | os.PathLike[str]) -> Keyring:
         """Return the keyring of a file (see `docs/keys.md`). Secrets and private keys are read from where it says.
 
-        Raises `KeyringError` if it is not a keyring file, can be written by others than its owner, or a key in it is unusable.
+        Raises `KeyringError` if it is not a keyring file, others than this user and root can write it, or a key in it is unusable.
         """
         where = os.fspath(path)
-        data, mode = read_regular(where, "keyring file", MAX_FILE_BYTES)
-        if os.name == "posix":
-            check_not_writable(where, "keyring file", mode)
-        # Here and not above, so that `import safepickle` stays light.
-        import tomllib
-
+        table = [_read_table(where)]
         try:
-            table = tomllib.loads(data.decode("utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise KeyringError(f"the keyring file {where} is not TOML: {error}") from None
-        try:
-            return _from_table(table, os.path.dirname(where))
+            # Handed on and not kept, as in `keys.parse_key`: a key may stand in it by mistake.
+            return _from_table(table.pop(), os.path.dirname(where))
         except KeyringError as error:
-            raise KeyringError(f"the keyring file {where}: {error}") from None
+            message = f"the keyring file {elided(where)}: {error}"
+        raise KeyringError(message)
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the keyring to a file that `read` reads, replacing it as a whole. Raises `KeyringError` for a secret without a URI, `OSError`."""
         files.replace(os.path.realpath(path), [self.to_text().encode("utf-8")], 0o644)
 
     def to_text(self) -> str:
-        """Return what `write` writes. It holds no secret."""
+        """Return what `write` writes. It holds no secret. Paths in `file:` URIs are absolute, so it says the same wherever it is written."""
         return _text_of(self)
 
     @property
@@ -230,7 +251,12 @@ class Keyring:
     @property
     def denied(self) -> frozenset[str]:
         """Key ids that are never trusted."""
-        return self._denied
+        return frozenset(self._denied)
+
+    @property
+    def denied_reasons(self) -> dict[str, str]:
+        """Why key ids are never trusted: key id to reason, which may be empty."""
+        return dict(self._denied)
 
     def __iter__(self) -> Iterator[Key]:
         return (each.key for each in self._by_id.values())
@@ -288,24 +314,33 @@ def _checked_id(key_id: Any) -> str:
 _FIELDS: Final = frozenset(("name", "public", "uri", "not_before", "not_after", "comment"))
 
 
+def _read_table(where: str) -> dict[str, Any]:
+    try:
+        return files.toml_table(read_trusted(where, "keyring file", MAX_FILE_BYTES))
+    except ValueError as error:
+        message = f"the keyring file {elided(where)} is not TOML as it should be: {elided(str(error))}"
+    raise KeyringError(message)
+
+
 def _from_table(table: dict[str, Any], folder: str) -> Keyring:
     unknown = set(table) - {"keyring", "primary", "key", "denied"}
     if unknown:
-        raise KeyringError(f"{', '.join(sorted(unknown))} means nothing here; there are keyring, primary, [[key]] and [[denied]]")
+        raise KeyringError(f"{elided(', '.join(sorted(unknown)))} means nothing here; there are keyring, primary, [[key]] and [[denied]]")
     if type(table.get("keyring")) is not int or table["keyring"] != 1:
         raise KeyringError("it must say `keyring = 1`, the version of its form")
     members = [_member(entry, number, folder) for number, entry in enumerate(_tables(table.get("key", []), "key"), 1)]
-    denied = []
+    denied: dict[str, str] = {}
     for entry in _tables(table.get("denied", []), "denied"):
         if set(entry) - {"key_id", "reason"} or not isinstance(entry.get("reason", ""), str):
             raise KeyringError("a [[denied]] entry has a key_id, and perhaps a reason")
-        denied.append(_checked_id(entry.get("key_id")))
+        key_id = _checked_id(entry.get("key_id"))
+        denied[key_id] = entry.get("reason") or denied.get(key_id, "")
     name = table.get("primary")
     if name is None:
         return Keyring(None, *members, denied=denied)
     chosen = [each for each in members if each.name and each.name == name]
     if not chosen:
-        raise KeyringError(f"its primary, {name!a}, is not the name of one of its keys")
+        raise KeyringError(f"its primary, {elided(str(name))!a}, is not the name of one of its keys")
     return Keyring(chosen[0], *(each for each in members if each is not chosen[0]), denied=denied)
 
 
@@ -318,7 +353,7 @@ def _tables(value: Any, name: str) -> list[dict[str, Any]]:
 def _member(entry: dict[str, Any], number: int, folder: str) -> Trusted:
     unknown = set(entry) - _FIELDS
     if unknown:
-        raise KeyringError(f"key {number}: there is no {', '.join(sorted(unknown))}; a key has {', '.join(sorted(_FIELDS))}")
+        raise KeyringError(f"key {number}: there is no {elided(', '.join(sorted(unknown)))}; a key has {', '.join(sorted(_FIELDS))}")
     texts = {field: entry.get(field, "") for field in ("name", "public", "uri", "comment")}
     if not all(isinstance(each, str) for each in texts.values()):
         raise KeyringError(f"key {number}: name, public, uri and comment are text")
@@ -329,14 +364,19 @@ def _member(entry: dict[str, Any], number: int, folder: str) -> Trusted:
         if not isinstance(key, PublicKey):
             raise KeyringError(f"key {number}: only a public key may stand in the file; keep this one elsewhere, replace it, and name it by `uri`")
     else:
-        key = read_key(_beside(texts["uri"], folder))
-    return Trusted(key, texts["name"], _moment(entry, "not_before", number), _moment(entry, "not_after", number), texts["uri"])
+        texts["uri"] = _absolute(texts["uri"], folder)
+        key = read_key(texts["uri"])
+    begin, end = _moment(entry, "not_before", number), _moment(entry, "not_after", number)
+    try:
+        return Trusted(key, texts["name"], begin, end, texts["uri"], texts["comment"])
+    except KeyringError as error:
+        raise KeyringError(f"key {number}: {error}") from None
 
 
-def _beside(uri: str, folder: str) -> str:
-    """Return a `file:` URI whose relative path is taken from the folder of the keyring file."""
+def _absolute(uri: str, folder: str) -> str:
+    """Return a `file:` URI whose path is absolute; a relative one is taken from the folder, as one in a keyring file is from that of the file."""
     scheme, _, rest = uri.partition(":")
-    return f"file:{os.path.join(folder, rest)}" if scheme == "file" and rest else uri
+    return f"file:{os.path.abspath(os.path.join(folder, rest))}" if scheme == "file" and rest else uri
 
 
 def _moment(entry: dict[str, Any], field: str, number: int) -> datetime | None:
@@ -347,24 +387,40 @@ def _moment(entry: dict[str, Any], field: str, number: int) -> datetime | None:
 
 
 def _text_of(ring: Keyring) -> str:
-    quoted = files.toml_text
     lines = ["# safepickle keyring: whom this host trusts. It holds no secret; review every change.", "keyring = 1"]
-    named = {id(each): each.name or f"key-{number}" for number, each in enumerate(ring.members, 1)}
+    names = _names(ring.members)
     if ring._primary is not None:
-        lines.append(f"primary = {quoted(named[id(ring._primary)])}")
-    for each in ring.members:
-        lines += ["", "[[key]]", f"name = {quoted(named[id(each)])}"]
+        # The primary is the first of the members.
+        lines.append(f"primary = {_quoted(names[0])}")
+    for name, each in zip(names, ring.members, strict=True):
+        lines += ["", "[[key]]", f"name = {_quoted(name)}"]
         if isinstance(each.key, PublicKey):
-            lines.append(f"public = {quoted(each.key.to_text())}")
+            lines.append(f"public = {_quoted(each.key.to_text())}")
         elif each.uri:
-            lines.append(f"uri = {quoted(each.uri)}")
+            lines.append(f"uri = {_quoted(_absolute(each.uri, ''))}")
         else:
             raise KeyringError(
                 f"key {each.key.key_id} is secret and has no uri: say where it is kept, with Trusted(key, uri='env:NAME'), or list its public key"
             )
         for field, moment in (("not_before", each.not_before), ("not_after", each.not_after)):
             if moment is not None:
-                lines.append(f"{field} = {moment.astimezone(UTC).isoformat().replace('+00:00', 'Z')}")
-    for key_id in sorted(ring.denied):
-        lines += ["", "[[denied]]", f"key_id = {quoted(key_id)}"]
+                lines.append(f"{field} = {moment.isoformat().replace('+00:00', 'Z')}")
+        lines += [f"comment = {_quoted(each.comment)}"] if each.comment else []
+    for key_id, reason in sorted(ring.denied_reasons.items()):
+        lines += ["", "[[denied]]", f"key_id = {_quoted(key_id)}"]
+        lines += [f"reason = {_quoted(reason)}"] if reason else []
     return "\n".join(lines) + "\n"
+
+
+def _names(members: Sequence[Trusted]) -> list[str]:
+    """Return the name of each key. Those without one are numbered, past the names that others have."""
+    taken = {each.name for each in members}
+    free = (name for name in map("key-{}".format, itertools.count(1)) if name not in taken)
+    return [each.name or next(free) for each in members]
+
+
+def _quoted(text: str) -> str:
+    try:
+        return files.toml_text(text)
+    except ValueError as error:
+        raise KeyringError(f"{error}: a name, uri, comment or reason of the keyring must be text that a file can hold") from None

@@ -27,7 +27,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol, TypeVar, runtime_checkable
 
-from .errors import AuthenticationError, KeyringError
+from . import files
+from .errors import AuthenticationError, KeyringError, elided
 
 __all__ = [
     "ECDSA_P256",
@@ -51,6 +52,7 @@ __all__ = [
     "public_key_id",
     "read_key",
     "read_regular",
+    "read_trusted",
     "remote_key_id",
     "signed_message",
 ]
@@ -101,11 +103,11 @@ _TEXT_FORM: Final = re.compile(r"(spk(?:pub|priv)?1)_([0-9a-f]{16})_([A-Za-z0-9_
 _SECRET_TEXT: Final = "spk1"  # noqa: S105 - what a textual secret begins with
 _PRIVATE_TEXT: Final = "spkpriv1"
 _PUBLIC_TEXT: Final = "spkpub1"
-_PEM: Final = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.+?-----END \1-----", re.DOTALL)
-# The y of the points of small order on edwards25519, canonical and not: under such a "key" signatures hold that nobody made.
+_PEM_BEGIN: Final = re.compile(rb"\s*-----BEGIN ([A-Z0-9 ]{1,64})-----")
+# The y of the points of small order on edwards25519: under such a "key" signatures hold that nobody made.
 _ED_PRIME: Final = (1 << 255) - 19
 _ED_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
-_SMALL_ORDER: Final = frozenset((0, 1, _ED_PRIME - 1, _ED_ORDER_8, _ED_PRIME - _ED_ORDER_8, _ED_PRIME, _ED_PRIME + 1))
+_SMALL_ORDER: Final = frozenset((0, 1, _ED_PRIME - 1, _ED_ORDER_8, _ED_PRIME - _ED_ORDER_8))
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CHECKSUM_BYTES: Final = 4
 _NOT_SECRETS: Final = (
@@ -124,8 +126,17 @@ _NOT_SECRETS: Final = (
 )
 # What stands somewhere in a file of a key or keyring: random bytes have none of it.
 _MARKS: Final = (b"-----BEGIN", b"spk1_", b"spkpub1_", b"spkpriv1_", b"keyring = ", b"ssh-ed25519 ", b"ssh-rsa ", b'"kty"')
-# How public and private keys begin in DER: a sequence of (a version and) a sequence of an object identifier.
-_DER_KEY: Final = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:\x02\x01.)?\x30.\x06", re.DOTALL)
+# How keys begin in DER: a sequence of (a version and) a sequence of an object identifier (X.509, PKCS #8), or of a version and a
+# number (PKCS #1, SEC 1).
+_DER_KEY: Final = re.compile(rb"\x30(?:[\x00-\x7f]|\x81.|\x82..)(?:(?:\x02\x01.)?\x30.\x06|\x02\x01[\x00\x01][\x02\x04])", re.DOTALL)
+# Any sequence of a number or a sequence, with its length. No key in DER is as short as this, and random secrets of 32 bytes are.
+_DER: Final = re.compile(rb"\x30(?:([\x00-\x7f])|\x81(.)|\x82(..))(?=[\x02\x30])", re.DOTALL)
+_MIN_DER_BYTES: Final = 40
+# How keys begin in the form of OpenSSH, once their base64 is decoded.
+_SSH: Final = re.compile(rb"openssh-key-v1\0|\0\0\0.(?:ssh-|ecdsa-|sk-)", re.DOTALL)
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+")
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+_URIS: Final = "'env:NAME', 'file:PATH', 'awskms:KEY', 'pkcs11:...' or 'vault:MOUNT/NAME'"
 
 
 def signed_message(suite: str, key_id: bytes, digest: bytes) -> bytes:
@@ -507,20 +518,22 @@ def as_key(key: Any) -> Key:
 
 def _checked_foreign(key: Signer | Verifier) -> Signer | Verifier:
     if key.suite not in SUITES:
-        raise KeyringError(f"a key of suite {key.suite!a} cannot be used: there are {', '.join(SUITES)}")
+        raise KeyringError(f"a key of suite {elided(str(key.suite))!a} cannot be used: there are {', '.join(SUITES)}")
     if not isinstance(key.key_id, str) or not re.fullmatch(r"[0-9a-f]{16}", key.key_id):
         raise KeyringError("a key id is 16 lower-case hexadecimal digits: see keys.public_key_id() and keys.remote_key_id()")
     return key
 
 
 def read_key(uri: str) -> Key:
-    """Return the key that a URI names: `env:NAME` (an environment variable) or `file:PATH` (a key file).
+    """Return the key that a URI names: `env:NAME` (an environment variable), `file:PATH` (a key file), or one that lives elsewhere.
 
-    Both hold the textual form. A key file may have comments (`#`) and must not be readable by others nor
-    writable by anyone but its owner. Raises `KeyringError`.
+    Variables and files hold the textual form or PEM. A key file may have comments (`#`) and must not be readable by others nor
+    writable by anyone but its owner. `awskms:`, `pkcs11:` and `vault:` name a key in a key service or token, each with its extra
+    (see `docs/remote-keys.md`). **Take a URI only from whom you trust**: it says whom to believe, where to connect, and with `pkcs11:`
+    which native library this process loads. Raises `KeyringError`.
     """
     if not isinstance(uri, str):
-        raise KeyringError(f"a key URI is text such as 'env:SAFEPICKLE_KEY' or 'file:PATH', not {type(uri).__name__}")
+        raise KeyringError(f"a key URI is text such as {_URIS}, not {type(uri).__name__}")
     scheme, colon, rest = uri.partition(":")
     reader = _READERS.get(scheme) if colon else None
     if reader is None:
@@ -530,52 +543,59 @@ def read_key(uri: str) -> Key:
                 "this is a key itself, not a key URI: keep it in an environment variable and pass 'env:NAME', "
                 "or use from_text() of its class where it really must be text"
             )
-        raise KeyringError("a key is named by a URI, 'env:NAME' or 'file:PATH'; a password or other text is not a key")
+        raise KeyringError(f"a key is named by a URI, {_URIS}; a password or other text is not a key")
     if _TEXT_FORM.search(rest):
         raise KeyringError(f"'{scheme}:' is followed by what looks like a key itself: a URI says where the key is, as in 'env:NAME'")
     if not rest:
-        raise KeyringError(f"'{scheme}:' names nothing: write 'env:NAME' or 'file:PATH'")
+        raise KeyringError(f"'{scheme}:' names nothing: write {_URIS}")
     return reader(rest)
 
 
 def parse_key(data: bytes, where: str) -> Key:
     """Return the key of a textual form or PEM. Raises `KeyringError` that says where it stands, never what it holds."""
-    text = data.strip()
     try:
-        if text.startswith(b"-----BEGIN"):
-            return PublicKey.from_pem(text) if b"PUBLIC KEY-----" in text.partition(b"\n")[0] else PrivateKey.from_pem(text)
-        line = text.decode("ascii", "replace")
-        for form, kind in ((_PUBLIC_TEXT, PublicKey), (_PRIVATE_TEXT, PrivateKey)):
-            if line.startswith(f"{form}_"):
-                found: Key = kind.from_text(line)
-                return found
-        if not line.startswith(f"{_SECRET_TEXT}_"):
-            raise KeyringError("this is not a textual key: it must be one line 'spk1_<key id>_<base64url>' as `safepickle keygen` writes it, or PEM")
-        return SecretKey.from_text(line)
+        return _parsed(data)
     except KeyringError as error:
-        raise KeyringError(f"in {where}: {error}") from None
+        message = f"in {where}: {error}"
+    # Raised from here, without a cause: reports of errors may show the local variables of each frame, and none has the text any more.
+    del data
+    raise KeyringError(message)
+
+
+def _parsed(data: bytes) -> Key:
+    text = data.strip()
+    if text.startswith(b"-----BEGIN"):
+        return PublicKey.from_pem(text) if b"PUBLIC KEY-----" in text.partition(b"\n")[0] else PrivateKey.from_pem(text)
+    line = text.decode("ascii", "replace")
+    for form, kind in ((_PUBLIC_TEXT, PublicKey), (_PRIVATE_TEXT, PrivateKey)):
+        if line.startswith(f"{form}_"):
+            found: Key = kind.from_text(line)
+            return found
+    if not line.startswith(f"{_SECRET_TEXT}_"):
+        raise KeyringError("this is not a textual key: it must be one line 'spk1_<key id>_<base64url>' as `safepickle keygen` writes it, or PEM")
+    return SecretKey.from_text(line)
 
 
 def _from_environment(name: str) -> Key:
+    where = f"the environment variable {elided(name)}"
+    return parse_key(_variable(name, where), where)
+
+
+def _variable(name: str, where: str) -> bytes:
     try:
         text = os.environ.get(name)
     except ValueError:
-        raise KeyringError(f"{name!a} cannot be the name of an environment variable") from None
+        raise KeyringError(f"{elided(name)!a} cannot be the name of an environment variable") from None
     if not text:
-        raise KeyringError(f"the environment variable {name} is not set: make a key with `safepickle keygen` and put it there")
-    return parse_key(text.encode("utf-8", "surrogateescape"), f"the environment variable {name}")
+        raise KeyringError(f"{where} is not set: make a key with `safepickle keygen` and put it there")
+    return text.encode("utf-8", "surrogateescape")
 
 
 def _from_file(path: str) -> Key:
-    data, mode = read_regular(path, "key file", MAX_KEY_FILE_BYTES)
-    lines = [line.strip() for line in data.splitlines()]
-    keys = [line for line in lines if line and not line.startswith(b"#")]
-    if keys and keys[0].startswith(b"-----BEGIN"):
-        key = parse_key(b"\n".join(keys), f"the key file {path}")
-    elif len(keys) != 1:
-        raise KeyringError(f"the key file {path} has {len(keys)} key lines; it must have exactly one, and comments start with '#'")
-    else:
-        key = parse_key(keys[0], f"the key file {path}")
+    where = f"the key file {elided(path)}"
+    # The content is handed on and not kept, for the reason that stands in `parse_key`.
+    *content, mode = read_regular(path, "key file", MAX_KEY_FILE_BYTES)
+    key = parse_key(_key_lines(content.pop(), where), where)
     if os.name == "posix":
         if isinstance(key, PublicKey):
             check_not_writable(path, "key file", mode)
@@ -584,29 +604,46 @@ def _from_file(path: str) -> Key:
     return key
 
 
+def _key_lines(data: bytes, where: str) -> bytes:
+    """Return the content of a key file without its comments: one line, or PEM."""
+    lines = [line.strip() for line in data.splitlines()]
+    keys = [line for line in lines if line and not line.startswith(b"#")]
+    count = len(keys)
+    if count == 1 or (keys and keys[0].startswith(b"-----BEGIN")):
+        return b"\n".join(keys)
+    del data, lines, keys
+    raise KeyringError(f"{where} has {count} key lines; it must have exactly one, and comments start with '#'")
+
+
 def read_regular(path: str, what: str, limit: int) -> tuple[bytes, int]:
     """Return the content and the mode of a regular file of at most `limit` bytes. Raises `KeyringError`."""
     try:
-        # Without blocking, so that a pipe in place of the file is refused rather than waited for.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise KeyringError(f"the {what} {path} is not a regular file")
-            data = file.read(limit + 1)
+        data, status = files.read_regular(path, what, limit)
     except OSError as error:
-        raise KeyringError(f"the {what} {path} cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise KeyringError(f"{path!a} cannot be the path of a {what}") from None
-    if len(data) > limit:
-        raise KeyringError(f"the {what} {path} is longer than {limit} bytes: that is no {what}")
+        raise KeyringError(f"the {what} {elided(path)} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise KeyringError(f"{error}") from None
     return data, status.st_mode
 
 
+def read_trusted(path: str, what: str, limit: int) -> bytes:
+    """Return the content of a file that says whom to trust, and that nobody but this user and root can write. Raises `KeyringError`."""
+    try:
+        data, status = files.read_regular(path, what, limit)
+        files.check_writers(path, what, status)
+    except OSError as error:
+        raise KeyringError(f"the {what} {elided(path)} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise KeyringError(f"{error}") from None
+    return data
+
+
 def check_not_writable(path: str, what: str, mode: int) -> None:
-    """Refuse a file that others than its owner can write: who writes it says whom to trust."""
-    if stat.S_IMODE(mode) & 0o022:
-        raise KeyringError(f"the {what} {path} is writable by others (mode {stat.S_IMODE(mode):04o}): run `chmod go-w {path}`")
+    """Refuse a file that others than its owner can write: who writes it says whom to trust. Raises `KeyringError`."""
+    try:
+        files.check_mode(path, what, mode)
+    except ValueError as error:
+        raise KeyringError(f"{error}") from None
 
 
 def _check_key_file_mode(path: str, mode: int) -> None:
@@ -614,14 +651,14 @@ def _check_key_file_mode(path: str, mode: int) -> None:
 
     The group may read it: that is how orchestrators mount secrets for a service that does not run as root.
     """
-    permissions = stat.S_IMODE(mode)
+    permissions, shown = stat.S_IMODE(mode), elided(path)
     if permissions & 0o007:
         raise KeyringError(
-            f"the key file {path} is open to every user (mode {permissions:04o}): run `chmod 600 {path}`, and in Kubernetes set "
+            f"the key file {shown} is open to every user (mode {permissions:04o}): run `chmod 600 {shown}`, and in Kubernetes set "
             "`defaultMode: 0400` on the secret volume; then replace the key if others may have read it"
         )
     if permissions & 0o020:
-        raise KeyringError(f"the key file {path} is writable by its group (mode {permissions:04o}): run `chmod 640 {path}`")
+        raise KeyringError(f"the key file {shown} is writable by its group (mode {permissions:04o}): run `chmod 640 {shown}`")
 
 
 def _remote(module: str) -> Callable[[str], Key]:
@@ -648,7 +685,7 @@ _READERS: Final[dict[str, Callable[[str], Key]]] = {
 def _asymmetric(suite: Any) -> Suite:
     known = SUITES.get(suite) if isinstance(suite, str) else None
     if known is None or not known.public_bytes:
-        raise KeyringError(f"there is no suite {suite!a} of key pairs: there are {ED25519}, {HYBRID} and {ECDSA_P256}")
+        raise KeyringError(f"there is no suite {elided(str(suite))!a} of key pairs: there are {ED25519}, {HYBRID} and {ECDSA_P256}")
     return known
 
 
@@ -700,7 +737,9 @@ def _public_parts(suite: str, raw: bytes) -> tuple[Any, ...]:
     def make() -> tuple[Any, ...]:
         if suite == ECDSA_P256:
             return (ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw),)
-        if int.from_bytes(raw[:32], "little") & ((1 << 255) - 1) in _SMALL_ORDER:
+        y = int.from_bytes(raw[:32], "little") & ((1 << 255) - 1)
+        # The library takes y modulo the prime: a second encoding would be a second key id of the same key, and one person count as two.
+        if y >= _ED_PRIME or y in _SMALL_ORDER:
             raise ValueError
         first = ed25519.Ed25519PublicKey.from_public_bytes(raw[:32])
         return (first,) if suite == ED25519 else (first, _mldsa().MLDSA65PublicKey.from_public_bytes(raw[32:]))
@@ -749,18 +788,30 @@ def _verify_ecdsa(public: Any, message: bytes, signature: bytes) -> None:
 
 
 def _pem_blocks(data: Any, ending: str) -> list[bytes]:
+    """Return the blocks of PEM, whose labels must end in `ending` and which nothing may stand between or around."""
     if not isinstance(data, (bytes, bytearray)):
         raise KeyringError(f"PEM is bytes, not {type(data).__name__}")
-    found = list(_PEM.finditer(bytes(data)))
-    if not found:
-        raise KeyringError("this is not PEM: it has no block between '-----BEGIN' and '-----END'")
-    if _PEM.sub(b"", bytes(data)).strip():
-        raise KeyringError("there is text between or around the blocks of this PEM: a key file holds one key and nothing else")
-    for block in found:
-        label = block[1].decode("ascii")
+    if len(data) > MAX_KEY_FILE_BYTES:
+        raise KeyringError(f"this PEM is longer than {MAX_KEY_FILE_BYTES} bytes: that is no key")
+    text = bytes(data)
+    blocks = []
+    at = 0
+    # Each byte is looked at once: a block that does not end is the last.
+    while begin := _PEM_BEGIN.match(text, at):
+        last = b"-----END " + begin[1] + b"-----"
+        end = text.find(last, begin.end())
+        if end < 0:
+            break
+        label = begin[1].decode("ascii")
         if not label.endswith(ending):
             raise KeyringError(f"this PEM holds a {label.lower()}, and a {ending.lower()} is needed here")
-    return [block[0] for block in found]
+        at = end + len(last)
+        blocks.append(text[begin.start() : at].lstrip())
+    if not blocks and b"-----END " not in text:
+        raise KeyringError("this is not PEM: it has no block between '-----BEGIN' and '-----END'")
+    if text[at:].strip():
+        raise KeyringError("there is text between or around the blocks of this PEM: a key file holds one key and nothing else")
+    return blocks
 
 
 def _load_private_pem(block: bytes, password: bytes | None) -> Any:
@@ -814,7 +865,7 @@ _FORMS: Final = {_SECRET_TEXT: "secret key", _PRIVATE_TEXT: "private key", _PUBL
 
 def _from_text(text: Any, form: str) -> tuple[str, bytes]:
     """Return key id and payload of a textual key of that form. Raises `KeyringError`, which never holds any part of the payload."""
-    match = _TEXT_FORM.fullmatch(text.strip()) if isinstance(text, str) else None
+    match = _TEXT_FORM.fullmatch(text.strip()) if isinstance(text, str) and len(text) <= MAX_KEY_FILE_BYTES else None
     if match is None:
         raise KeyringError(
             f"this is not a textual {_FORMS[form]}: it must be one line '{form}_<key id>_<base64url>' as `safepickle keygen` writes it"
@@ -854,19 +905,35 @@ def _checked_secret(secret: Any) -> bytes:
         )
     if len(secret) > MAX_SECRET_BYTES:
         raise KeyringError(f"a secret of {len(secret)} bytes is too long: at most {MAX_SECRET_BYTES}")
-    if (
-        isinstance(secret, _PublicBytes)
-        or secret.lstrip().startswith(_NOT_SECRETS)
-        or any(mark in secret for mark in _MARKS)
-        or _DER_KEY.match(secret)
-    ):
+    if isinstance(secret, _PublicBytes) or _is_other_key(secret) or _is_other_key(_unwrapped(secret)):
         raise KeyringError(
-            "these bytes are a textual, PEM, DER or JSON key, or a file of such, not a secret: use read_key() or from_text() of its class; "
-            "a public key must never serve as a secret"
+            "these bytes are a textual, PEM, DER, ssh or JSON key, its bare base64, or a file of such, not a secret: use read_key(), or from_text() "
+            "or from_pem() of its class; a public key must never serve as a secret"
         )
     if len(set(secret)) < MIN_DISTINCT_BYTES:
         raise KeyringError("these bytes are not random: make a key with SecretKey.generate()")
     return bytes(secret)
+
+
+def _is_other_key(data: bytes | bytearray) -> bool:
+    """Tell whether the bytes are a key in some other form, or a file of keys, which others may know."""
+    if data.lstrip().startswith(_NOT_SECRETS) or any(mark in data for mark in _MARKS) or _SSH.match(data) or _DER_KEY.match(data):
+        return True
+    sequence = _DER.match(data)
+    if sequence is None or len(data) < _MIN_DER_BYTES:
+        return False
+    length = int.from_bytes(sequence[1] or sequence[2] or sequence[3], "big")
+    return sequence.end() + length == len(data)
+
+
+def _unwrapped(data: bytes | bytearray) -> bytes:
+    """Return what the bytes stand for if they are base64, of either alphabet, with or without line ends and padding; else nothing."""
+    text = b"".join(data.split()).rstrip(b"=").translate(_URL_SAFE)
+    if not _BASE64.fullmatch(text):
+        return b""
+    # A last character alone, of a text that was cut short, stands for no byte.
+    text = text[:-1] if len(text) % 4 == 1 else text
+    return base64.b64decode(text + b"=" * (-len(text) % 4))
 
 
 def _derive(secret: bytes) -> tuple[bytes, bytes]:

@@ -14,11 +14,11 @@ from typing import Any, Final
 
 from . import files
 from .container import MAX_INTEGER, MAX_TEXT, Info
-from .errors import AuthenticationError, FormatError
+from .errors import AuthenticationError, FormatError, elided
 
 __all__ = ["Pin", "Pins"]
 
-MAX_FILE_BYTES: Final = 1 << 22
+MAX_FILE_BYTES: Final = 1 << 20
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _HEAD: Final = "# safepickle pins: the least serial, or the exact header digest, that is accepted for each context. Review every change."
 
@@ -47,20 +47,22 @@ class Pins:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Pins:
-        """Return the pins of a TOML file. Raises `FormatError` if it is not a pins file, `OSError` if it cannot be read."""
-        import tomllib
+        """Return the pins of a TOML file.
 
+        Raises `FormatError` if it is not a pins file, or others than this user and root can write it; `OSError` if it cannot be read.
+        """
         where = os.fspath(path)
-        with open(where, "rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        if len(data) > MAX_FILE_BYTES:
-            raise FormatError(f"the pins file {where} is longer than {MAX_FILE_BYTES} bytes")
         try:
-            return cls(_from_table(tomllib.loads(data.decode("utf-8"))))
+            data, status = files.read_regular(where, "pins file", MAX_FILE_BYTES)
+            files.check_writers(where, "pins file", status)
+        except ValueError as error:
+            raise FormatError(f"{error}") from None
+        try:
+            return cls(_from_table(files.toml_table(data)))
         except FormatError as error:
-            raise FormatError(f"the pins file {where}: {error}") from None
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"the pins file {where} is not TOML: {error}") from None
+            raise FormatError(f"the pins file {elided(where)}: {error}") from None
+        except ValueError as error:
+            raise FormatError(f"the pins file {elided(where)} is not TOML as it should be: {elided(str(error))}") from None
 
     def write(self, path: str | os.PathLike[str]) -> None:
         """Write the pins to a file, replacing it as a whole, contexts sorted. Raises `OSError`."""

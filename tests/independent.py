@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
 from cryptography.hazmat.primitives.hashes import SHA256
 
 SUITES = {1: ("hmac-sha256", 32), 2: ("ed25519", 64), 3: ("ed25519+ml-dsa-65", 3373), 4: ("ecdsa-p256-sha256", 64), 5: ("remote-hmac-sha256", 32)}
+PRIME, ORDER_8 = 2**255 - 19, 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
 ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
@@ -52,6 +53,9 @@ def trusted_key(text):
         fields = (b"safepickle container v1 public key", SUITES[suite][0].encode(), material)
         derived = hashlib.sha256(b"".join(len(field).to_bytes(4, "little") + field for field in fields)).digest()[:8]
     require(derived.hex() == key_id, "KeyringError")
+    if suite in (2, 3):
+        y = int.from_bytes(material[:32], "little") % 2**255
+        require(y < PRIME and y not in (0, 1, PRIME - 1, ORDER_8, PRIME - ORDER_8), "KeyringError")  # 3.3
     return (suite, derived), material
 
 

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from safepickle import Keyring, PrivateKey, SecretKey, container
+from safepickle import Keyring, PrivateKey, SecretKey, container, keys
 from safepickle.keys import ECDSA_P256, ED25519, HYBRID, SUITES, ecdsa_from_der, signed_message
 
 FOLDER = Path(__file__).parent / "vectors"
@@ -354,7 +354,18 @@ def _add_pairs(add: Any, raw: bytes) -> None:
         good,
         keys=[text[:-1] + ("A" if text[-1] != "A" else "B")],
     )
+    prime = (1 << 255) - 19
+    add("public_key_small_order", "KeyringError", "3.3 the neutral element", good, keys=[_public_text((1).to_bytes(32, "little"))])
+    add("public_key_second_encoding", "KeyringError", "3.3 y is 2^255 - 19 + 3", good, keys=[_public_text((prime + 3).to_bytes(32, "little"))])
+    scalar = int.from_bytes(ed[2][32:], "little") + (1 << 252) + 27742317777372353535851937790883648493
+    spelled = assembled(raw, [(2, ed[1], ed[2][:32] + scalar.to_bytes(32, "little"))], body())
+    add("ed25519_high_s", "AuthenticationError", "4.1 the order is added to S", spelled, keys=publics[ED25519])
     add("public_key_as_secret", "KeyringError", "3.1 a public key in the form of a secret", good, keys=[text.replace("spkpub1", "spk1")])
+
+
+def _public_text(point: bytes) -> str:
+    """Return the text of an Ed25519 public key, whatever it is."""
+    return keys._to_text("spkpub1", keys.public_key_id(ED25519, point), b"\2" + point)
 
 
 def _bare_mac(raw: bytes) -> bytes:

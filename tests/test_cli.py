@@ -1,5 +1,6 @@
 """The command line as people and pipelines use it: in processes of its own, with exit codes and streams."""
 
+import contextlib
 import json
 import os
 import stat
@@ -331,3 +332,136 @@ def test_pins_refuse_a_rollback(pairs, capsys):
     assert main(["pins", "check", "other.spkl", *key]) == 1
     (pairs / "pins.toml").write_text("pins = 2")
     assert main(["pins", "check", "other.spkl", *key]) == 2
+
+
+def test_resign_trusts_the_keys_that_are_named_to_verify_and_not_the_one_that_signs(pairs, monkeypatch, capsys):
+    """Else a host whose list of keys does not name its signing key would make a file that only itself had signed look approved."""
+    approver = (pairs / "approver.key").read_text()
+    safepickle.dump({"a": 2}, "own.spkl", key=safepickle.PrivateKey.from_pem(approver.partition("\n")[2].encode()))
+    monkeypatch.setenv("SAFEPICKLE_KEY", approver.partition("\n")[2])
+    monkeypatch.setenv("SAFEPICKLE_VERIFY_KEYS", "file:trainer.pub")
+    before = (pairs / "own.spkl").read_bytes()
+    for command in ("sign", "resign"):
+        assert main([command, "own.spkl"]) == 1
+        assert "UnknownKeyError" in capsys.readouterr().out
+        assert main([command, "own.spkl", "--key", "file:trainer.key"]) == 1
+    assert (pairs / "own.spkl").read_bytes() == before
+    assert main(["resign", "model.spkl"]) == 0
+    monkeypatch.delenv("SAFEPICKLE_VERIFY_KEYS")
+    assert main(["resign", "own.spkl"]) == 0
+    with pytest.raises(SystemExit):
+        main(["resign", "--help"])
+    assert "SAFEPICKLE_VERIFY_KEYS alone" in " ".join(capsys.readouterr().out.split())
+
+
+def test_sign_says_which_signatures_nobody_verified(pairs, capsys):
+    assert main(["keygen", "--suite", "ed25519", "--output", "third.key", "--public", "third.pub"]) == 0
+    third = safepickle.read_key("file:third.key").key_id
+    assert main(["sign", "model.spkl", "--key", "file:third.key", "--trust", "file:trainer.pub"]) == 0
+    signed = (pairs / "model.spkl").read_bytes()
+    capsys.readouterr()
+    assert main(["sign", "model.spkl", "--key", "file:approver.key", "--trust", "file:trainer.pub"]) == 0
+    out, err = capsys.readouterr()
+    assert f"kept signatures that were not verified, since --trust does not name their keys: {third} (ed25519)" in err
+    assert third not in out
+    assert main(["verify", "model.spkl", "--key", "file:third.pub"]) == 0
+    (pairs / "model.spkl").write_bytes(signed)
+    capsys.readouterr()
+    assert main(["sign", "model.spkl", "--key", "file:approver.key", "--trust", "file:trainer.pub", "--drop-unverified"]) == 0
+    assert "kept" not in capsys.readouterr().err
+    assert main(["verify", "model.spkl", "--key", "file:third.pub"]) == 1
+    # Nothing to tell where the one who signs again is the other.
+    (pairs / "model.spkl").write_bytes(signed)
+    capsys.readouterr()
+    assert main(["sign", "model.spkl", "--key", "file:third.key", "--trust", "file:trainer.pub"]) == 0
+    assert "kept" not in capsys.readouterr().err
+
+
+def test_only_digests_of_files_are_signed(pairs, monkeypatch):
+    """A signature of anything else, such as a probe, is one that somebody may find a use for."""
+    signed = []
+    real = safepickle.PrivateKey.sign
+    monkeypatch.setattr(safepickle.PrivateKey, "sign", lambda self, digest: (signed.append(digest.hex()), real(self, digest))[1])
+    for command in ("sign", "resign"):
+        assert main([command, "model.spkl", "--key", "file:approver.key", "--trust", "file:trainer.pub", "--trust", "file:approver.pub"]) == 0
+    assert set(signed) == {safepickle.inspect("model.spkl").header_sha256}
+
+
+def test_a_key_that_may_not_sign_is_told_before_any_file_is_looked_at(pairs, capsys):
+    key = safepickle.read_key("file:approver.key")
+    safepickle.Keyring(None, safepickle.read_key("file:trainer.pub"), denied=[key.key_id]).write("ring.toml")
+    for command in ("sign", "resign"):
+        assert main([command, "missing.spkl", "--key", "file:approver.key", "--trust", "keyring:ring.toml"]) == 2
+        assert "is on the deny-list" in capsys.readouterr().err
+        assert main([command, "missing.spkl", "--key", "file:approver.pub", "--trust", "file:trainer.pub"]) == 2
+        assert "cannot sign" in capsys.readouterr().err
+
+
+def test_keygen_writes_the_private_key_first_and_loses_none(pairs, capsys):
+    (pairs / "taken").write_text("x")
+    assert main(["keygen", "--suite", "ed25519", "--output", "taken", "--public", "a.pub"]) == 2
+    assert not (pairs / "a.pub").exists()
+    capsys.readouterr()
+    for public in ("taken", "no/folder", "a.key"):
+        (pairs / "a.key").unlink(missing_ok=True)
+        assert main(["keygen", "--suite", "ed25519", "--output", "a.key", "--public", public]) == 2
+        err = capsys.readouterr().err
+        key = safepickle.read_key("file:a.key")
+        assert f"made key {key.key_id}" in err
+        assert "safepickle pubkey --key file:a.key" in err
+        assert main(["pubkey", "--key", "file:a.key"]) == 0
+        assert capsys.readouterr().out.strip() == key.public_key().to_text()
+    assert (pairs / "taken").read_text() == "x"
+    assert main(["keygen", "--suite", "ed25519", "--public", "taken"]) == 2
+    out, err = capsys.readouterr()
+    assert safepickle.PrivateKey.from_text(out).key_id in err
+    assert "on stdout" in err
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="limits are those of POSIX")
+def test_keygen_leaves_no_half_of_a_key(tmp_path):
+    """A disk that is full must not leave a file that looks like a key and is in the way of the next attempt."""
+    program = (
+        "import resource, signal, sys\nfrom safepickle.cli import main\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\nsys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", program, "keygen", "--suite", "ed25519", "--output", "a.key", "--public", "a.pub"]
+    child = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert child.returncode == 2
+    assert "a.key cannot be written" in child.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("text", [KEY.to_text(), KEY.to_text()[:-2], KEY._secret.hex()], ids=["key", "damaged", "hex"])
+def test_a_key_given_as_an_argument_is_not_repeated(text, pairs, capsys):
+    for arguments in (
+        ["verify", text, "--key", "env:SP_KEY"],
+        ["verify", "model.spkl", "--key", text],
+        ["verify", "model.spkl", "--key", f"env:{text}"],
+        ["verify", "model.spkl", "--key", f"file:{text}"],
+        ["verify", "model.spkl", "--key", f"keyring:{text}"],
+        ["verify", "model.spkl", "--key", "file:trainer.pub", "--pins", text],
+        ["verify", "model.spkl", "--key", "file:trainer.pub", "--bundle", text],
+        ["verify", "model.spkl", "--key", "file:trainer.pub", "--bundle", "b", "--bundle-key", text],
+        ["verify", "model.spkl", "--min-serial", text],
+        ["verify", "model.spkl", "--format", text],
+        ["inspect", text],
+        ["sign", text, "--key", "file:approver.key"],
+        ["sign", "model.spkl", "--key", text],
+        ["keygen", "--output", f"no/{text}"],
+        ["keygen", "--suite", text],
+        ["pubkey", "--key", text],
+        [text],
+    ):
+        with contextlib.suppress(SystemExit):
+            assert main(arguments) in (1, 2), arguments
+        out, err = capsys.readouterr()
+        assert text[24:60] not in out + err, arguments
+
+
+def test_a_path_object_that_is_a_key_is_not_repeated():
+    from pathlib import Path
+
+    with pytest.raises(TypeError, match="looks like a key") as caught:
+        safepickle.verify(Path(KEY.to_text()), key=OTHER)
+    assert KEY.to_text()[22:] not in str(caught.value)
