@@ -330,6 +330,8 @@ class _Judge:
         self.classes: set[int] = set()
         self.callables: set[int] = set()
         self.canonical = {name.key: policy.canonical(name.key) for name in trace.globals}
+        # One name is one object within a trace.
+        self.rules = {id(name): policy.rules.get(self.canonical[name.key]) for name in trace.globals}
         self.state_keys: dict[Name, set[str]] = {}
         self.seen_keys: set[tuple[Any, ...]] = set()
         self.buffers_used: list[int] = []
@@ -366,14 +368,14 @@ class _Judge:
         return self.canonical[value.key]
 
     def _rule(self, name: Global) -> Rule | None:
-        return self.policy.rules.get(self.name_of(name))
+        return self.rules[id(name)]
 
     def _refuse(self, value: Any, verb: str, name: Global, why: str, *, ruled: bool = True) -> None:
         at = value.at
         self.refusals.append(_Refusal(value, at, verb, self.name_of(name), why, ruled))
 
     def _judge_made(self, made: Made) -> None:
-        rule = self._rule(made.callee)
+        rule = self.rules[id(made.callee)]
         verb = "call" if made.how == "call" else "new"
         if rule is None:
             self._refuse(made, verb, made.callee, "no rule names it", ruled=False)
@@ -387,15 +389,19 @@ class _Judge:
         if made.kwargs is not None and made.kwargs.flat:
             self._refuse(made, verb, made.callee, "its rule allows no keyword arguments")
         if rule.matchers:
-            if not any(self._matches(matcher, made.args) for matcher in rule.matchers):
+            for matcher in rule.matchers:
+                if self._matches(matcher, made.args):
+                    break
+            else:
                 self._refuse(made, verb, made.callee, f"with arguments that its rule does not allow: {_shape(made.args)}")
                 return
         elif made.args:
             self._refuse(made, verb, made.callee, f"its rule allows no arguments, and here are {_shape(made.args)}")
             return
-        self.findings.charge(self._weight(made.args) + self._weight(made.state))
         refused = len(self.refusals)
+        self.findings.charge(self._weight(made.args))
         if made.state is not ABSENT:
+            self.findings.charge(self._weight(made.state))
             self._judge_state(made, rule)
         elif rule.state_needed:
             self._refuse(made, verb, made.callee, "it is used without the state that it needs")
@@ -426,12 +432,12 @@ class _Judge:
         weight = 0
         for part in value if type(value) is tuple else (value,):
             kind = type(part)
-            if kind is int:
+            if kind is tuple or kind is str or kind is bytes or kind is ByteArray:
+                weight += len(part)
+            elif kind is int:
                 weight += part.bit_length() >> 3
             elif kind is Buffer:
                 self.buffers_used.append(part.number)
-            elif kind is bytes or kind is ByteArray or kind is str or kind is tuple:
-                weight += len(part)
             elif kind is List or kind is Set or kind is FrozenSet:
                 weight += len(part.items)
             elif kind is Dict:
@@ -444,10 +450,12 @@ class _Judge:
 
     def _matches(self, matcher: Matcher, value: Any) -> bool:
         """Tell whether a pattern matches as a whole; only then do its references count as bound."""
-        self.binding.clear()
+        if self.binding:
+            self.binding.clear()
         if not matcher(value, self):
             return False
-        self.bound.update(self.binding)
+        if self.binding:
+            self.bound.update(self.binding)
         return True
 
     def _judge_state(self, made: Made, rule: Rule) -> None:
@@ -481,6 +489,7 @@ class _Judge:
             return
         signature = (name, *keys)
         if signature in self.seen_keys:
+            # As many objects of one class have: the keys were judged.
             return
         if len(set(keys)) != len(keys):
             self._refuse(made, "state", made.callee, "the state has the same key twice")
@@ -651,8 +660,16 @@ def _shape(value: Any) -> str:
 # --- patterns --------------------------------------------------------------------------------------------------
 
 
+_MAX_LENGTH: Final = 1 << 63
+
+
 def _is_shape(value: Any, judge: _Judge) -> bool:
-    return type(value) is tuple and len(value) <= 64 and all(type(item) is int and 0 <= item < 1 << 63 for item in value)
+    if type(value) is not tuple or len(value) > 64:
+        return False
+    for item in value:  # noqa: SIM110 - all() of a generator takes three times as long, and this is asked of every array
+        if type(item) is not int or not 0 <= item < _MAX_LENGTH:
+            return False
+    return True
 
 
 def _is_text_dict(value: Any, judge: _Judge) -> bool:
@@ -762,20 +779,25 @@ def _compile_tuple(pattern: list[Any], kinds: Mapping[str, str], where: str) -> 
     matchers = [_compile(part, kinds, where) for part in parts]
     # A pattern that names references binds them to this place. "reference" and "any" name none.
     binding = [isinstance(part, str) and "@" in part for part in parts]
+    binds = any(binding)
     fixed = len(parts) - 1 if repeat else len(parts)
 
     def match_tuple(value: Any, judge: _Judge) -> bool:
         if type(value) is not tuple or (len(value) < fixed if repeat else len(value) != fixed):
             return False
         outer = len(judge.binding)
-        for index, item in enumerate(value):
-            place = min(index, len(matchers) - 1)
-            if not matchers[place](item, judge):
+        for matcher, item in zip(matchers, value, strict=False):
+            if not matcher(item, judge):
                 return False
-        for index, item in enumerate(value):
-            if type(item) is Global and binding[min(index, len(matchers) - 1)]:
-                judge.binding.append(((id(value), index), item))
-        if id(value) in judge.trace.shared:
+        for item in value[len(matchers) :]:
+            # Only where the last one is repeated.
+            if not matchers[-1](item, judge):
+                return False
+        if binds:
+            for index, item in enumerate(value):
+                if type(item) is Global and binding[min(index, len(matchers) - 1)]:
+                    judge.binding.append(((id(value), index), item))
+        if len(judge.binding) > outer and id(value) in judge.trace.shared:
             # The memo was asked for this tuple, so it stands elsewhere too, where references in it are plain data.
             del judge.binding[outer:]
         return True

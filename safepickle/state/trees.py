@@ -8,6 +8,7 @@ come later, and every node but the root is the child of one node.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
@@ -56,21 +57,26 @@ def check_predictors(predictors: Sequence[Subject]) -> None:
 
     What its owner must have for it, `_check_hist_gradient_boosting` checks.
     """
-    nodes, widths = [], []
+    nodes, bitsets = [], []
+    fitting: Any = None
     for predictor in predictors:
         each = predictor.array("nodes", shape=(None,))
-        _require_fields(predictor, each, "left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
+        if each.dtype is not fitting:
+            _require_fields(predictor, each, "left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
+            fitting = each.dtype
         bits = predictor.array("raw_left_cat_bitsets", "u4", (None, 8))
         predictor.array("binned_left_cat_bitsets", "u4", bits.shape)
         predictor.require(bits.flags.c_contiguous, "raw_left_cat_bitsets", "it must be in C order")
-        by_category = each["is_categorical"] != 0
-        if by_category.any():
-            inner = by_category & (each["is_leaf"] == 0)
-            predictor.within("nodes['bitset_idx']", each["bitset_idx"][inner], 0, bits.shape[0])
         nodes.append(each)
-        # Its owner knows how many columns there are.
-        widths.append(1 << 31)
-    _check_nodes(predictors, nodes, widths, _predictor_links)
+        bitsets.append(len(bits))
+    for chosen in _packs(nodes):
+        if _together(nodes, chosen)["is_categorical"].any():
+            for index in chosen:
+                each = nodes[index]
+                by_category = (each["is_categorical"] != 0) & (each["is_leaf"] == 0)
+                predictors[index].within("nodes['bitset_idx']", each["bitset_idx"][by_category], 0, bitsets[index])
+    # Its owner knows how many columns there are.
+    _check_nodes(predictors, nodes, [1 << 31] * len(nodes), _predictor_links)
 
 
 def _predictor_links(nodes: Any) -> tuple[Any, Any, Any, Any]:
@@ -94,9 +100,7 @@ def _check_nodes(subjects: Sequence[Subject], nodes: Sequence[Any], widths: Sequ
             sizes = [len(nodes[index]) for index in chosen]
             ends = np.cumsum(sizes)
             bounds = np.repeat(np.array((ends - sizes, ends, [widths[index] for index in chosen])), sizes, axis=1)
-            # As bytes: numpy joins structured arrays field by field, which takes ten times as long.
-            joined = np.concatenate([nodes[index].view(np.uint8) for index in chosen]).view(nodes[chosen[0]].dtype)
-            good = _are_trees(np, joined, len(chosen), _each(bounds), links)
+            good = _are_trees(np, _together(nodes, chosen), len(chosen), _each(bounds), links)
         if not good:
             for index in chosen:
                 _explain(subjects[index], nodes[index], widths[index], links)
@@ -118,6 +122,15 @@ def _packs(nodes: Sequence[Any]) -> Iterable[list[int]]:
         room -= len(each)
     if small:
         yield small
+
+
+def _together(nodes: Sequence[Any], chosen: list[int]) -> Any:
+    """Return nodes of one dtype one after the other."""
+    if len(chosen) == 1:
+        return nodes[chosen[0]]
+    np: Any = sys.modules["numpy"]
+    # As bytes: numpy joins structured arrays field by field, which takes ten times as long.
+    return np.concatenate([nodes[index].view(np.uint8) for index in chosen]).view(nodes[chosen[0]].dtype)
 
 
 Bounds = Callable[[Any], tuple[Any, Any, Any]]
@@ -313,17 +326,27 @@ def _check_hist_gradient_boosting(model: Subject) -> None:
     baseline = model.array("_baseline_prediction", "f")
     model.require(baseline.size in (1, columns), "_baseline_prediction", f"it must hold {columns} numbers", baseline.shape)
     known = categorical != 0
-    for predictor in predictors:
-        nodes = predictor.array("nodes")
-        inner = nodes["is_leaf"] == 0
-        features = nodes["feature_idx"][inner]
-        if features.size and int(features.max()) >= n_features:
-            predictor.fail("nodes['feature_idx']", f"each must be one of {n_features} features", int(features.max()))
-        by_category = nodes["is_categorical"][inner] != 0
-        if by_category.any() and not known[features[by_category]].all():
-            predictor.fail("nodes['is_categorical']", "a node that splits by category must look at a feature that has categories")
+    nodes = [predictor.array("nodes") for predictor in predictors]
+    for chosen in _packs(nodes):
+        if not _fit_columns(_together(nodes, chosen), known):
+            for index in chosen:
+                predictors[index].require(
+                    _fit_columns(nodes[index], known),
+                    "nodes['feature_idx']",
+                    f"each must be one of {n_features} features, and one that has categories where the node splits by category",
+                )
     if model.has("_preprocessor"):
         _check_preprocessor(model, n_features)
+
+
+def _fit_columns(nodes: Any, known: Any) -> bool:
+    """Tell whether nodes look at columns that are there; `known` says which have categories."""
+    inner = nodes["is_leaf"] == 0
+    features = nodes["feature_idx"][inner]
+    if features.size and int(features.max()) >= len(known):
+        return False
+    by_category = nodes["is_categorical"][inner] != 0
+    return not by_category.any() or bool(known[features[by_category]].all())
 
 
 _CHECK_KEYWORDS: Final = frozenset(("dtype", "ensure_all_finite", "force_all_finite"))
