@@ -23,6 +23,8 @@ MIB = measuring.MIB
 # Bounds of the design, ratios to pickle: of a load, of a load with mmap=True if there is one, of a dump.
 _ARRAYS, _PROGRAM, _TINY = (1.3, 1.0, 1.3), (1.7, None, 1.3), (4.0, None, 4.0)
 _BOUNDS = {"linear": _ARRAYS, "knn": _ARRAYS, "forest": _ARRAYS, "histgb": _PROGRAM, "tfidf": _PROGRAM, "iris": _TINY}
+# Room for six files of a model, and as much for a few copies of it in memory.
+_ROOM = {"linear": 4096 * MIB, "knn": 1024 * MIB}
 _TINY_SECONDS = 0.2e-3
 _SKOPS_TIMES = 5.0
 
@@ -179,8 +181,8 @@ def main() -> None:
     for name, reason in absent.items():
         print(f"{name} is skipped: {reason}")
 
-    large = any(name in ("linear", "knn") for name in names)
-    with measuring.working_folder(options.folder, (4096 if large else 512) * MIB, (4096 if large else 512) * MIB) as folder:
+    needed = max(_ROOM.get(name, 256 * MIB) for name in names)
+    with measuring.working_folder(options.folder, needed, needed) as folder:
         found: dict[str, Any] = {"machine": measuring.machine(folder), "rounds": options.rounds, "absent": absent, "models": {}}
         for name in names:
             print(f"{name} ...", flush=True)
@@ -192,17 +194,9 @@ def main() -> None:
     text = report(found)
     print(f"\n{text}")
     if results is not None:
-        _draw(results / "speed.svg", found["models"])
+        title = "load time ÷ that of plain pickle, which verifies nothing (log scale; left is faster)"
+        measuring.draw("ratios", results / "speed.svg", _load_ratios(found["models"]), title)
     measuring.write(results, "speed", found, text)
-
-
-def _draw(path: Path, models: Mapping[str, Any]) -> None:
-    try:
-        from benchmarks import charts
-    except ImportError as error:
-        print(f"no chart: {error}")
-        return
-    charts.ratios(path, _load_ratios(models), "load time ÷ that of plain pickle, which verifies nothing (log scale; left is faster)")
 
 
 if __name__ == "__main__":

@@ -169,8 +169,11 @@ def _commit() -> str:
     return "unknown"
 
 
-def machine(folder: Path) -> dict[str, Any]:
-    """Describe the machine, the software and the file system of a folder. To be asked before anything is timed: it has the load average."""
+def machine(folder: Path | None = None) -> dict[str, Any]:
+    """Describe the machine, the software and the file system of a folder, if there is one.
+
+    To be asked before anything is timed: it has the load average.
+    """
     versions = {}
     for name in _LIBRARIES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -185,7 +188,7 @@ def machine(folder: Path) -> dict[str, Any]:
         "kernel": f"{platform.system()} {platform.release()} {platform.machine()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "libraries": versions,
-        "filesystem": f"{_filesystem(folder)} at {folder.parent}",
+        "filesystem": None if folder is None else f"{_filesystem(folder)} at {folder.parent}",
         "load_average_before": [round(value, 2) for value in os.getloadavg()],
     }
 
@@ -193,9 +196,10 @@ def machine(folder: Path) -> dict[str, Any]:
 def described(found: Mapping[str, Any]) -> str:
     """Return the description of a machine as a paragraph of Markdown."""
     libraries = ", ".join(f"{name} {version}" for name, version in found["libraries"].items())
+    files = f" Files on {found['filesystem']}." if found["filesystem"] else ""
     return (
         f"{found['cpu']}, {found['cores']} cores, {found['memory_bytes'] / (1 << 30):.0f} GiB; {found['kernel']}, transparent huge pages "
-        f"{found['transparent_hugepage']}; {found['python']}; {libraries}. Files on {found['filesystem']}. Load average before: "
+        f"{found['transparent_hugepage']}; {found['python']}; {libraries}.{files} Load average before: "
         f"{', '.join(map(str, found['load_average_before']))}. {found['date']}, commit {found['commit']}.\n"
     )
 
@@ -227,6 +231,16 @@ def results_folder(options: argparse.Namespace) -> Path | None:
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def draw(chart: str, path: Path, *figures: Any) -> None:
+    """Draw one of the charts to a path, or say why not."""
+    try:
+        from benchmarks import charts
+    except ImportError as error:
+        print(f"no chart: {error}")
+        return
+    getattr(charts, chart)(path, *figures)
 
 
 def write(folder: Path | None, name: str, found: Mapping[str, Any], text: str) -> None:
