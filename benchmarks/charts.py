@@ -44,7 +44,9 @@ def ratios(path: Path, figures: Mapping[str, Mapping[str, float]], title: str) -
                 axis.plot([1, ratio], [at, at], color=color, linewidth=2.5, solid_capstyle="butt")
                 axis.plot([ratio], [at], "o", color=color, markersize=5)
                 place = {"xytext": (7, 0), "ha": "left"} if ratio >= 1 else {"xytext": (-7, 0), "ha": "right"}
-                axis.annotate(f"{ratio:.2g}", (ratio, at), textcoords="offset points", va="center", fontsize=7, **place)
+                axis.annotate(
+                    f"{ratio:.2f}" if ratio < 10 else f"{ratio:.0f}", (ratio, at), textcoords="offset points", va="center", fontsize=7, **place
+                )
             axis.set(title=model, xscale="log", yticks=range(len(names)), yticklabels=names)
             axis.margins(x=0.2)
         for axis in list(axes.flat)[len(figures) :]:

@@ -23,6 +23,8 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 RESULTS = Path(__file__).parent / "results"
 MIB = 1 << 20
 
@@ -50,23 +52,40 @@ def timed(call: Callable[[], Any], number: int = 1) -> float:
     return seconds
 
 
+def touch(size: int) -> None:
+    """Take so many bytes of memory and give them back, so that what comes next gets warm pages.
+
+    A virtual machine may return free memory to its host within seconds. Who is first to take it again waits for the host,
+    seven times as long as for the kernel where that was measured: chance, not a property of a contender.
+    """
+    np.ones(size >> 3)
+
+
 def in_turn(
     calls: Mapping[str, Callable[[], Any]],
     rounds: int,
+    *,
+    touched: int = 0,
     before: Callable[[str], Any] = lambda name: None,
 ) -> dict[str, list[float]]:
     """Return the seconds per call of each, one figure for each round.
 
     One round times all of them; each begins with another one, and every second runs backwards, so nothing is always
     first or always after the same neighbour. A round before the first warms files and code and finds out how many
-    calls make a block that is long enough. `before` is called with the name ahead of each block, outside its time.
+    calls make a block that is long enough. Ahead of each block, outside its time, `before` is called with the name, and
+    `touched` bytes of memory are taken and given back.
     """
+
+    def block(name: str, number: int = 1) -> float:
+        before(name)
+        touch(touched)
+        return timed(calls[name], number)
+
     times: dict[str, list[float]] = {name: [] for name in calls}
     numbers, slow = {}, set()
-    for name, call in calls.items():
-        before(name)
-        first = timed(call)
-        numbers[name] = 1 if first > 1 else math.ceil(_BLOCK_SECONDS / timed(call))
+    for name in calls:
+        first = block(name)
+        numbers[name] = 1 if first > 1 else math.ceil(_BLOCK_SECONDS / block(name))
         if first > _SLOW_SECONDS:
             slow.add(name)
     for turn in range(rounds):
@@ -75,8 +94,7 @@ def in_turn(
         for name in reversed(order) if turn % 2 else order:
             if name in slow and turn >= _SLOW_ROUNDS:
                 continue
-            before(name)
-            times[name].append(timed(calls[name], numbers[name]))
+            times[name].append(block(name, numbers[name]))
     return times
 
 

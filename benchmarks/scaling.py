@@ -50,13 +50,13 @@ def exponent(points: Sequence[tuple[float, float]]) -> tuple[float, float]:
     return float(np.polyfit(x, y, 1)[0]), float((np.diff(y) / np.diff(x)).max())
 
 
-def loads(make: Callable[[int], Any], amount: int, names: Sequence[str], folder: Path, rounds: int) -> dict[str, list[float]]:
+def loads(make: Callable[[int], Any], amount: int, names: Sequence[str], folder: Path, rounds: int, touched: int) -> dict[str, list[float]]:
     """Write an object of that size and return the seconds of each load, by contender."""
     obj = make(amount)
     for file in {LOADS[name].file for name in names}:
         next(each for each in DUMPS.values() if each.file == file).call(obj, folder / file)
     del obj
-    times = measuring.in_turn({name: partial(LOADS[name].call, folder / LOADS[name].file) for name in names}, rounds)
+    times = measuring.in_turn({name: partial(LOADS[name].call, folder / LOADS[name].file) for name in names}, rounds, touched=touched)
     for file in folder.iterdir():
         file.unlink()
     return times
@@ -108,7 +108,7 @@ def main() -> None:
                     print(f"skipped: {found['skipped'][-1]}")
                     continue
                 print(f"{amount:,} {_NAMES[kind]} ...", flush=True)
-                found[kind][str(amount)] = loads(make, amount, names, folder, options.rounds)
+                found[kind][str(amount)] = loads(make, amount, names, folder, options.rounds, 2 * amount * unit)
     text = report(found)
     print(f"\n{text}")
     if results is not None:
