@@ -274,10 +274,12 @@ class Codec:
     def _fill(self, data: bytes, into: memoryview) -> bool:
         """Fill `into`, and tell whether the data is one stream of just that many bytes, which ends where the data ends."""
         decompressor = self._decompressor(len(into))
+        # That of zlib copies what is left of the data each time, so large chunks go by larger pieces.
+        step = max(_EXPANDED_BYTES, len(into) // 8)
         done = 0
         while not decompressor.eof:
             # Once all is made, the end of the stream may still be to be read. It must hold nothing more, for which there is one byte of room.
-            made = decompressor.decompress(data, min(len(into) - done, _EXPANDED_BYTES) or 1)
+            made = decompressor.decompress(data, min(len(into) - done, step) or 1)
             if len(made) > len(into) - done or not (made or decompressor.eof):
                 return False
             into[done : done + len(made)] = made
