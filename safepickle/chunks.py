@@ -6,19 +6,41 @@ stands nothing about signatures or headers: `container` says which digests count
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import hashlib
 import importlib
 import mmap
 import os
+import sys
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 from .errors import FormatError, LimitError
 from .files import Bytes
 
-__all__ = ["ALIGNMENT", "CODECS", "Codec", "allocate", "codec_of", "cut", "digest", "in_order", "layout", "padding", "pieces_between", "segments"]
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
+
+__all__ = [
+    "ALIGNMENT",
+    "CODECS",
+    "Codec",
+    "all_zero",
+    "allocate",
+    "codec_of",
+    "cut",
+    "digest",
+    "gaps",
+    "grouped",
+    "in_order",
+    "layout",
+    "padding",
+    "pieces_between",
+    "segments",
+]
 
 ALIGNMENT: Final = 64
 # Below this size of a body threads cost more than they save.
@@ -27,8 +49,10 @@ _PARALLEL_BYTES: Final = 4 << 20
 _GROUP_BYTES: Final = 2 << 20
 # The size of a huge page: less memory than a few of them is not worth asking for one.
 _HUGE_BYTES: Final = 2 << 20
-# 1 << 27 is what zstd allows by itself; no chunk is larger than 1 << 26 bytes, and a frame has no use for a larger window.
-_ZSTD_WINDOW_LOG: Final = 26
+# What is decompressed at a time: more would lie in memory twice.
+_EXPANDED_BYTES: Final = 1 << 20
+# RFC 8878 asks a reader for windows of 8 MiB; a frame has no use for a larger one than what it holds.
+_ZSTD_WINDOW_LOG: Final = 23
 
 _Given = TypeVar("_Given")
 _Made = TypeVar("_Made")
@@ -54,6 +78,27 @@ def layout(program: int, buffers: Sequence[int]) -> list[int]:
         starts.append(start)
         end = start + length
     return [*starts, end]
+
+
+def gaps(program: int, buffers: Sequence[int]) -> list[tuple[int, int]]:
+    """Return where the padding between the parts begins and ends, in order, but for padding of no bytes."""
+    found = []
+    end = program
+    for length in buffers:
+        start = end + padding(end)
+        if start > end:
+            found.append((end, start))
+        end = start + length
+    return found
+
+
+def all_zero(where: Sequence[tuple[int, int]], view: memoryview, offset: int) -> bool:
+    """Tell whether the bytes of these gaps are zero, as far as they lie in `view`, which begins at `offset` of the body."""
+    # A gap is shorter than the alignment, so one that begins that far before the view ends before it.
+    for start, end in where[bisect.bisect_left(where, (offset - ALIGNMENT,)) : bisect.bisect_left(where, (offset + len(view),))]:
+        if any(view[max(start - offset, 0) : max(end - offset, 0)]):
+            return False
+    return True
 
 
 def segments(program: bytes, buffers: Sequence[memoryview]) -> Iterator[Bytes]:
@@ -98,19 +143,55 @@ def pieces_between(program: bytes, rest: memoryview, low: int, high: int) -> lis
 def in_order(work: Callable[[_Given], _Made], items: Iterable[_Given], total_bytes: int) -> Iterator[_Made]:
     """Yield what `work` makes of each item, in their order; by several threads if the items are of many bytes together.
 
-    The items are made in the calling thread while others work on those before. The first error stops the rest.
+    The items are made in the calling thread while others work on those before, a few ahead of what was yielded. The first error
+    stops the rest. When this ends, in whatever way, no thread of its own is left. Where no threads are to be had the calling one
+    does the work.
     """
     if total_bytes < _PARALLEL_BYTES:
         yield from map(work, items)
         return
-    # Here and not above, so that `import safepickle` stays light.
+    workers = _processors()
+    try:
+        pool = _pool(workers)
+    except RuntimeError:
+        yield from map(work, items)
+        return
+    waiting: deque[tuple[Future[_Made], _Given]] = deque()
+    coming = iter(items)
+    try:
+        for item in coming:
+            try:
+                waiting.append((pool.submit(work, item), item))
+            except RuntimeError:
+                # No further thread is to be had: processes are limited, or the interpreter ends. What nobody began is done here.
+                _finish(pool)
+                for future, given in waiting:
+                    yield work(given) if future.cancelled() else future.result()
+                yield work(item)
+                yield from map(work, coming)
+                return
+            if len(waiting) > workers + 2:
+                yield waiting.popleft()[0].result()
+        while waiting:
+            yield waiting.popleft()[0].result()
+    finally:
+        _finish(pool)
+
+
+def _pool(workers: int) -> ThreadPoolExecutor:
+    # Here and not above, so that `import safepickle` stays light. While the interpreter ends the import is a RuntimeError.
     from concurrent.futures import ThreadPoolExecutor
 
-    pool = ThreadPoolExecutor(_processors())
+    return ThreadPoolExecutor(workers)
+
+
+def _finish(pool: ThreadPoolExecutor) -> None:
+    """Come back when no thread of the pool is left, even if a signal interrupts the waiting: threads may use a file that the caller then closes."""
     try:
-        yield from pool.map(work, items)
-    finally:
         pool.shutdown(cancel_futures=True)
+    except BaseException:
+        _finish(pool)
+        raise
 
 
 def grouped(count: int, chunk_bytes: int) -> Iterator[range]:
@@ -173,43 +254,61 @@ class _Decompressor(Protocol):
 
 
 class Codec:
-    """A way to compress a chunk."""
+    """A way to compress a chunk. `decompressor` takes how many bytes will be made."""
 
-    def __init__(self, compress: Callable[[bytes], bytes], decompressor: Callable[..., _Decompressor]) -> None:
+    def __init__(self, compress: Callable[[bytes], bytes], decompressor: Callable[[int], _Decompressor]) -> None:
         self.compress = compress
         self._decompressor = decompressor
 
     def expand(self, data: bytes, into: memoryview) -> None:
         """Fill `into` with what an authenticated chunk holds. Raises `FormatError` if it holds less, or more, or is damaged; never makes more."""
         try:
-            decompressor = self._decompressor()
-            made = decompressor.decompress(data, len(into))
-            if len(made) == len(into) and not decompressor.eof:
-                # All is made, and the end of the stream may still be to be read: it must hold nothing more.
-                made += decompressor.decompress(getattr(decompressor, "unconsumed_tail", b""), 1)
+            whole = self._fill(data, into)
+        except MemoryError:
+            raise LimitError("there is too little memory to decompress the body") from None
         except Exception as error:
             raise FormatError(f"a compressed chunk is damaged ({type(error).__name__}: {error}): whoever signed the file wrote it so") from error
-        if len(made) != len(into) or not decompressor.eof or decompressor.unused_data:
+        if not whole:
             raise FormatError(f"a compressed chunk does not hold the {len(into)} bytes that the header says: whoever signed the file wrote it so")
-        into[:] = made
+
+    def _fill(self, data: bytes, into: memoryview) -> bool:
+        """Fill `into`, and tell whether the data is one stream of just that many bytes, which ends where the data ends."""
+        decompressor = self._decompressor(len(into))
+        # That of zlib copies what is left of the data each time, so large chunks go by larger pieces.
+        step = max(_EXPANDED_BYTES, len(into) // 8)
+        done = 0
+        while not decompressor.eof:
+            # Once all is made, the end of the stream may still be to be read. It must hold nothing more, for which there is one byte of room.
+            made = decompressor.decompress(data, min(len(into) - done, step) or 1)
+            if len(made) > len(into) - done or not (made or decompressor.eof):
+                return False
+            into[done : done + len(made)] = made
+            done += len(made)
+            # That of zstd keeps what it did not use, that of zlib hands it back.
+            data = getattr(decompressor, "unconsumed_tail", b"")
+        return done == len(into) and not decompressor.unused_data
 
 
 def _zlib() -> Codec:
-    return Codec(lambda data: zlib.compress(data, 6), zlib.decompressobj)
+    return Codec(lambda data: zlib.compress(data, 6), lambda _: zlib.decompressobj())
 
 
 def _zstd() -> Codec:
     zstd = _zstd_module()
-    options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
-    return Codec(lambda data: bytes(zstd.compress(data, 3)), lambda: zstd.ZstdDecompressor(options=options))
+
+    def decompressor(length: int) -> _Decompressor:
+        window = max(_ZSTD_WINDOW_LOG, (length - 1).bit_length())
+        made: _Decompressor = zstd.ZstdDecompressor(options={zstd.DecompressionParameter.window_log_max: window})
+        return made
+
+    return Codec(lambda data: bytes(zstd.compress(data, 3)), decompressor)
 
 
 def _zstd_module() -> Any:
-    # Of the standard library from Python 3.14 on; the backport has the same interface.
-    with contextlib.suppress(ImportError):
-        return importlib.import_module("compression.zstd")
-    with contextlib.suppress(ImportError):
-        return importlib.import_module("backports.zstd")
+    # Of the standard library from Python 3.14 on, before which `compression` is anybody's; the backport has the same interface.
+    for name in ("compression.zstd", "backports.zstd")[sys.version_info < (3, 14) :]:
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
     raise ValueError("zstd needs Python 3.14 or `pip install 'safepickle-ml[zstd]'`; compress='zlib' needs nothing")
 
 

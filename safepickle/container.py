@@ -72,6 +72,8 @@ DEFAULT_EXPANSION: Final = 200
 
 File = str | os.PathLike[str] | IO[bytes]
 
+_NOT_ZERO: Final = "the padding between buffers is not zero"
+
 _MADE_HERE: Final = object()
 
 
@@ -98,6 +100,8 @@ class Info:
     """SHA-256 of the raw header, which names the whole content."""
     compression: str | None = None
     """How the chunks of the body are compressed: "zlib", "zstd", or None."""
+    stored_bytes: int | None = None
+    """What the body takes in the file, if it is compressed."""
     format_version: int = VERSION
 
     @property
@@ -187,11 +191,17 @@ def seal(
     "zstd") each chunk is compressed for itself, and all are held until the last is made. Raises `ValueError` or `TypeError` for a
     context, serial, expiry, metadata or compression that cannot be stored.
     """
-    draft = _draft(program, buffers, context, serial, expires, metadata, libraries, compress, now)
+    return _sealed(_draft(program, buffers, context, serial, expires, metadata, libraries, compress, now), program, buffers, keyring)
+
+
+def _sealed(draft: _Header, program: bytes, buffers: Sequence[memoryview], keyring: Keyring) -> list[Bytes]:
     body: list[Bytes] = list(chunks.segments(program, buffers))
-    if compress is not None:
-        codec = chunks.codec_of(compress)
-        body = list(chunks.in_order(lambda pieces: codec.compress(b"".join(pieces)), chunks.cut(body, CHUNK_BYTES), draft.body_bytes))
+    cut = chunks.cut(body, CHUNK_BYTES)
+    if draft.compression is None:
+        header = dataclasses.replace(draft, chunks=tuple(chunks.in_order(chunks.digest, cut, draft.body_bytes)))
+    else:
+        codec = chunks.codec_of(draft.compression)
+        body = list(chunks.in_order(lambda pieces: codec.compress(b"".join(pieces)), cut, draft.body_bytes))
         digests = tuple(chunks.in_order(lambda chunk: chunks.digest([chunk]), body, draft.body_bytes))
         header = dataclasses.replace(draft, chunks=digests, stored=tuple(map(len, body)))
         if draft.body_bytes > _most_expanded(sum(header.stored), DEFAULT_EXPANSION):
@@ -199,8 +209,6 @@ def seal(
                 f"the object compresses from {draft.body_bytes} to {sum(header.stored)} bytes, more than limits allow by default when it is "
                 "loaded (`expansion` of Limits): leave compress=None"
             )
-    else:
-        header = dataclasses.replace(draft, chunks=tuple(chunks.in_order(chunks.digest, chunks.cut(body, CHUNK_BYTES), draft.body_bytes)))
     raw = _encode_header(header)
     return [*_front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=draft.created)), *body]
 
@@ -224,28 +232,13 @@ def save(
     Raises like both.
     """
     draft = _draft(program, buffers, context, serial, expires, metadata, libraries, compress, now)
-
-    def sealed() -> list[Bytes]:
-        return seal(
-            program,
-            buffers,
-            keyring,
-            context=context,
-            serial=serial,
-            expires=expires,
-            metadata=metadata,
-            libraries=libraries,
-            compress=compress,
-            now=lambda: draft.created,
-        )
-
     if compress is not None or draft.body_bytes < _OVERLAPPED_BYTES or not hasattr(os, "pwrite"):
-        write(sealed(), file)
+        write(_sealed(draft, program, buffers, keyring), file)
     elif isinstance(file, (str, os.PathLike)):
         _check_no_key(file)
         path, mode = _target(file)
         if mode is not None and not stat.S_ISREG(mode):
-            write(sealed(), file)
+            write(_sealed(draft, program, buffers, keyring), file)
             return
         with replacing(path, None if mode is None else mode & 0o777) as sibling:
             _overlapped(sibling.fileno(), 0, draft, program, buffers, keyring)
@@ -254,7 +247,7 @@ def save(
         base = file.tell()
         file.seek(base + _overlapped(file.fileno(), base, draft, program, buffers, keyring))
     else:
-        write(sealed(), file)
+        write(_sealed(draft, program, buffers, keyring), file)
 
 
 def _overlapped(descriptor: int, base: int, draft: _Header, program: bytes, buffers: Sequence[memoryview], keyring: Keyring) -> int:
@@ -277,7 +270,9 @@ def _overlapped(descriptor: int, base: int, draft: _Header, program: bytes, buff
     raw = _encode_header(dataclasses.replace(draft, chunks=digests))
     front = _front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=draft.created))
     if sum(map(len, front)) != start:
-        raise KeyringError(f"key {signer.key_id} made a signature of another length than its suite {signer.suite} says: nothing was written")
+        raise KeyringError(
+            f"key {signer.key_id} made a signature of another length than its suite {signer.suite} says: what was written is no container"
+        )
     _write_at(descriptor, map(memoryview, front), base)
     return start + draft.body_bytes
 
@@ -287,6 +282,8 @@ def _write_at(descriptor: int, pieces: Iterable[memoryview], offset: int) -> Non
         view = piece
         while len(view):
             count = os.pwrite(descriptor, view, offset)
+            if not count:
+                raise OSError("the file takes no more bytes, and does not say why")
             offset += count
             view = view[count:]
 
@@ -336,7 +333,8 @@ def _draft(
         compression=compress,
     )
     # A digest takes 67 bytes of the header, the length of a buffer or chunk at most 20, and the rest is bounded by itself.
-    size = 67 * (header.body_bytes // CHUNK_BYTES + 1) + 20 * (len(buffers) + 1) + len(header.metadata or "") * 2
+    each = 67 if compress is None else 87
+    size = each * (header.body_bytes // CHUNK_BYTES + 1) + 20 * (len(buffers) + 1) + len(header.metadata or "") * 2
     if size > MAX_HEADER_BYTES:
         raise ValueError(f"the header would take {size} bytes, over the {MAX_HEADER_BYTES} that the format allows")
     return header
@@ -505,7 +503,8 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
             program, offset = bytes(rest[: header.program]), 0
         else:
             program, rest, offset = _read_plain(source, front, header)
-        _check_body_padding(rest, header, offset)
+        if not chunks.all_zero(chunks.gaps(header.program, header.buffers), rest, offset):
+            raise FormatError(_NOT_ZERO)
     starts = chunks.layout(header.program, header.buffers)
     buffers = tuple(rest[start - offset : start - offset + length] for start, length in zip(starts, header.buffers, strict=False))
     return Opened(_info(Info, front, header, trusted), program, buffers, _MADE_HERE)
@@ -579,9 +578,11 @@ class _Source:
     def __enter__(self) -> _Source:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self._close:
             self.file.close()
+        if kind is not None and issubclass(kind, MemoryError):
+            raise LimitError("the file takes more memory than is to be had here") from None
 
     def read(self, count: int) -> bytes:
         """Return up to `count` bytes; fewer only at the end of the file."""
@@ -794,7 +795,7 @@ def _header_from(value: Any) -> _Header:
         platform=_text(environment["platform"]),
         libraries={_text(name): _text(version) for name, version in environment["libraries"].items()},
         compression=compression,
-        stored=tuple(_integer(each) for each in _array(body.get("stored", []))),
+        stored=tuple(_stored(each, body["chunk_bytes"]) for each in _array(body.get("stored", []))),
     )
     if header.metadata is not None:
         _parse_metadata(header.metadata)
@@ -842,6 +843,13 @@ def _integer(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= MAX_INTEGER:
         raise ValueError("a length is an integer from 0 to 2**63 - 1")
     return value
+
+
+def _stored(value: Any, chunk_bytes: int) -> int:
+    # Nothing compresses to twice what it was. Without this bound a header could ask for any memory before a digest holds.
+    if not 0 < _integer(value) <= 2 * chunk_bytes:
+        raise ValueError("the length of a compressed chunk is from 1 to twice chunk_bytes")
+    return int(value)
 
 
 def _seconds(value: Any) -> int:
@@ -966,38 +974,31 @@ def _check_chunk(number: int, found: bytes, header: _Header) -> None:
 
 
 def _verify_in_place(source: _Source, front: _Front, header: _Header) -> None:
-    """Check the digests of all chunks of a regular file, and that it ends after the last; each thread holds a group of chunks."""
-    sizes = header.sizes()
-    ends = list(itertools.accumulate(sizes, initial=0))
+    """Check the digests of all chunks of a regular file, and that it ends after the last; each thread holds a MiB."""
+    sizes, gaps = header.sizes(), _visible_gaps(header)
+    starts = list(itertools.accumulate(sizes, initial=0))
 
     def check(numbers: range) -> None:
-        first, last = ends[numbers.start], ends[numbers.stop]
-        view = memoryview(bytearray(last - first))
-        source.read_at(view, front.body_start + first, "the body")
-        _check_stored(view, numbers, sizes, header)
+        piece = memoryview(bytearray(min(max(sizes[numbers.start : numbers.stop]), _READ_BYTES)))
+        for number in numbers:
+            made, clean = hashlib.sha256(), True
+            for at in range(starts[number], starts[number + 1], len(piece)):
+                view = piece[: starts[number + 1] - at]
+                source.read_at(view, front.body_start + at, "the body")
+                made.update(view)
+                clean = clean and chunks.all_zero(gaps, view, at)
+            _check_chunk(number, made.digest(), header)
+            if not clean:
+                raise FormatError(_NOT_ZERO)
 
-    for _ in chunks.in_order(check, chunks.grouped(len(sizes), header.chunk_bytes), ends[-1]):
+    for _ in chunks.in_order(check, chunks.grouped(len(sizes), header.chunk_bytes), starts[-1]):
         pass
-    source.check_end(front.body_start + ends[-1])
+    source.check_end(front.body_start + starts[-1])
 
 
-def _check_stored(view: memoryview, numbers: range, sizes: Sequence[int], header: _Header) -> None:
-    """Check chunks as they stand in the file, one after the other in `view`; the zeros between buffers too, where they can be seen."""
-    at = 0
-    for number in numbers:
-        _check_chunk(number, chunks.digest([view[at : at + sizes[number]]]), header)
-        at += sizes[number]
-    if header.compression is None:
-        _check_body_padding(view, header, numbers.start * header.chunk_bytes)
-
-
-def _check_body_padding(view: memoryview, header: _Header, offset: int) -> None:
-    """Refuse padding that is not zero in `view`, which starts at `offset` of the body."""
-    end = header.program
-    for start, length in zip(chunks.layout(header.program, header.buffers), header.buffers, strict=False):
-        if end < start and any(view[max(end - offset, 0) : max(start - offset, 0)]):
-            raise FormatError("the padding between buffers is not zero")
-        end = start + length
+def _visible_gaps(header: _Header) -> list[tuple[int, int]]:
+    """Return the gaps between buffers if they stand in the file as they are."""
+    return chunks.gaps(header.program, header.buffers) if header.compression is None else []
 
 
 def _verified_windows(source: _Source, front: _Front, header: _Header) -> Iterator[memoryview]:
@@ -1005,8 +1006,8 @@ def _verified_windows(source: _Source, front: _Front, header: _Header) -> Iterat
 
     A piece is valid until the next is asked for.
     """
-    sizes = header.sizes()
-    window = memoryview(bytearray(min(sum(sizes), max(_WINDOW_BYTES, *sizes) if sizes else 0)))
+    sizes, gaps = header.sizes(), _visible_gaps(header)
+    window = chunks.allocate(min(sum(sizes), max(_WINDOW_BYTES, *sizes) if sizes else 0), 0)
     first = 0
     while first < len(sizes):
         stop, held = first, 0
@@ -1015,6 +1016,8 @@ def _verified_windows(source: _Source, front: _Front, header: _Header) -> Iterat
             stop += 1
         view = source.read_into(window[:held], "the body")
         _check_window(view, range(first, stop), sizes, header)
+        if not chunks.all_zero(gaps, view, first * header.chunk_bytes):
+            raise FormatError(_NOT_ZERO)
         yield view
         first = stop
     source.check_end(front.body_start + sum(sizes))
@@ -1029,8 +1032,6 @@ def _check_window(view: memoryview, numbers: range, sizes: Sequence[int], header
 
     for _ in chunks.in_order(check, numbers, len(view)):
         pass
-    if header.compression is None:
-        _check_body_padding(view, header, numbers.start * header.chunk_bytes)
 
 
 def _info(kind: type[_Kind], front: _Front, header: _Header, trusted: tuple[str, ...]) -> _Kind:
@@ -1049,6 +1050,7 @@ def _info(kind: type[_Kind], front: _Front, header: _Header, trusted: tuple[str,
         buffer_bytes=header.buffers,
         header_sha256=front.digest.hex(),
         compression=header.compression,
+        stored_bytes=None if header.compression is None else sum(header.stored),
     )
 
 

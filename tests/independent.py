@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import importlib
 import json
 import re
 import sys
 import time
+import zlib
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -118,11 +120,33 @@ def verified(data, texts, *, now, context=None, min_serial=None, threshold=1):
     for length in head["body"]["buffers"]:
         gaps.append((end, end + -end % 64))
         end = gaps[-1][1] + length
-    rest, chunks = data[start:], head["body"]["chunks"]
-    require(len(chunks) == -(-end // size) and len(rest) == end)  # 6.3, 6.5
-    require([hashlib.sha256(rest[a : a + size]).hexdigest() for a in range(0, end, size)] == chunks, "AuthenticationError")  # 6.4
-    require(not any(any(rest[first:last]) for first, last in gaps))  # 6.2
+    rest, chunks, how = data[start:], head["body"]["chunks"], head["body"]["compression"]
+    require(len(chunks) == -(-end // size))  # 6.3
+    lengths = [min(size, end - at) for at in range(0, end, size)]
+    stored = head["body"].get("stored", lengths)
+    require(len(stored) == len(chunks) and len(rest) == sum(stored))  # 6.5, 6.6
+    cut = [rest[sum(stored[:n]) : sum(stored[: n + 1])] for n in range(len(stored))]
+    require([hashlib.sha256(chunk).hexdigest() for chunk in cut] == chunks, "AuthenticationError")  # 6.4, 6.7
+    if how is not None:
+        require(end <= (1 << 26) + 200 * sum(stored), "LimitError")  # 6.10
+        rest = b"".join(expanded(how, *each) for each in zip(cut, lengths, strict=True))
+    require(not any(any(rest[first:last]) for first, last in gaps))  # 6.2, 6.11
     return hashlib.sha256(raw).hexdigest()
+
+
+def expanded(how, data, length):
+    """6.8 and 6.9"""
+    stream, error = zlib.decompressobj(), zlib.error
+    if how == "zstd":
+        zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
+        window = {zstd.DecompressionParameter.window_log_max: max(23, (length - 1).bit_length())}
+        stream, error = zstd.ZstdDecompressor(options=window), zstd.ZstdError
+    try:
+        made = stream.decompress(data, length + 1)
+    except error:
+        raise Refused("FormatError") from None
+    require(len(made) == length and stream.eof and not stream.unused_data)
+    return made
 
 
 def check_header(head):
@@ -132,12 +156,15 @@ def check_header(head):
     members = lambda value, names: require(type(value) is dict and sorted(value) == names.split())  # noqa: E731
     members(head, "body context created environment expires metadata serial")
     body, environment, year_10000 = head["body"], head["environment"], 253_402_300_799
-    members(body, "buffers chunk_bytes chunks compression program")
+    plain = type(body) is not dict or body.get("compression") is None
+    members(body, f"buffers chunk_bytes chunks compression program{'' if plain else ' stored'}")
     members(environment, "libraries platform python")
     require(type(environment["libraries"]) is dict and all(map(is_text, [environment["platform"], environment["python"]])))
     require(all(is_text(name) and is_text(version) for name, version in environment["libraries"].items()))
-    require(type(body["buffers"]) is list and all(map(is_integer, [*body["buffers"], body["program"]])) and body["compression"] is None)
+    require(type(body["buffers"]) is list and all(map(is_integer, [*body["buffers"], body["program"]])))
     require(type(body["chunk_bytes"]) is int and body["chunk_bytes"] in [1 << power for power in range(16, 27)] and type(body["chunks"]) is list)
+    require(plain or (body["compression"] in ("zlib", "zstd") and type(body["stored"]) is list))
+    require(plain or all(is_integer(each, 2 * body["chunk_bytes"]) and each > 0 for each in body["stored"]))  # 6.6
     require(all(type(chunk) is str and re.fullmatch("[0-9a-f]{64}", chunk) for chunk in body["chunks"]))
     require(head["context"] is None or is_text(head["context"], 1))
     require(is_integer(head["created"], year_10000) and all(head[name] is None or is_integer(head[name]) for name in ("serial", "expires")))

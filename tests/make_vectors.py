@@ -5,6 +5,7 @@ The builder is of use to other tests as well: `header()` gives the header as a d
 A vector is a few lines of text, an empty line, and the raw bytes of a container. The lines:
 
     expect: success, or the name of the one error class that a reader must raise
+    verify: success, where a reader that does not decompress cannot see what is wrong
     key: a textual key that the reader trusts; several lines for several keys
     context:, min_serial:, threshold: what the reader expects, where it expects something
     now: the clock of the reader, in Unix seconds
@@ -18,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,25 @@ def header(
         "serial": None,
         **{name: value for name, value in changes.items() if not name.startswith("body_")},
     }
+
+
+def compressed(how: str, stored: Sequence[bytes], program: bytes = PROGRAM, buffers: Sequence[bytes] = (), **changes: Any) -> bytes:
+    """Return a signed container of stored chunks, whatever they hold."""
+    digests = [hashlib.sha256(chunk).hexdigest() for chunk in stored]
+    members = {"body_compression": how, "body_stored": [len(chunk) for chunk in stored], "body_chunks": digests, **changes}
+    return signed(header(program, buffers, **members), b"".join(stored))
+
+
+def deflated(data: bytes, *, dictionary: bool = False, checksum: int | None = None) -> bytes:
+    """Return a zlib stream that stores up to 65,535 bytes as they are, the same with every zlib."""
+    block = b"\1" + len(data).to_bytes(2, "little") + (len(data) ^ 0xFFFF).to_bytes(2, "little") + data
+    adler = zlib.adler32(data) if checksum is None else checksum
+    return (b"\x78\x20" + zlib.adler32(b"dictionary").to_bytes(4, "big") if dictionary else b"\x78\x01") + block + adler.to_bytes(4, "big")
+
+
+def framed(data: bytes, *, window_log: int = 20) -> bytes:
+    """Return a Zstandard frame that stores up to 65,535 bytes as they are."""
+    return bytes.fromhex("28b52ffd00") + bytes(((window_log - 10) << 3,)) + (len(data) << 3 | 1).to_bytes(3, "little") + data
 
 
 def canonical(value: Any) -> bytes:
@@ -298,7 +319,75 @@ def vectors() -> dict[str, bytes]:
     )
     add("end_cut", "FormatError", "6.5 the last byte is missing", good[:-1])
     add("end_appended", "FormatError", "6.5 a byte follows", good + b"\0")
+    _add_compressed(add)
     return made
+
+
+def _add_compressed(add: Any) -> None:
+    """Compressed bodies: right ones, and each fault that signatures and digests do not show."""
+
+    def bad(name: str, comment: str, data: bytes, expect: str = "FormatError") -> None:
+        add(name, expect, comment, data, verify="success")
+
+    stream, frame = deflated(PROGRAM), framed(PROGRAM)
+    good = compressed("zlib", [stream])
+    whole = body(PROGRAM, BUFFERS)
+    long = PROGRAM + bytes(range(256)) * 512
+    cut = [long[at : at + (1 << 16)] for at in range(0, len(long), 1 << 16)]
+    # A stored block ends before 2^16 bytes, so each chunk is two.
+    pair = [b"\x78\x01\0\x00\x80\xff\x7f" + each[: 1 << 15] + deflated(each[1 << 15 :], checksum=zlib.adler32(each))[2:] for each in cut[:-1]]
+    chunks = [*pair, deflated(cut[-1])]
+    add("good_zlib", "success", "6.8 a body of one zlib stream", good)
+    add("good_zlib_empty_body", "success", "6.6 an empty body has no stored chunks", compressed("zlib", [], b""))
+    add("good_zlib_buffers", "success", "6.11 buffers, and the padding between them", compressed("zlib", [deflated(whole)], PROGRAM, BUFFERS))
+    add("good_zlib_three_chunks", "success", "6.6 three stored chunks", compressed("zlib", chunks, long, chunk_bytes=1 << 16))
+    add("good_zstd", "success", "6.8 a body of one Zstandard frame", compressed("zstd", [frame]))
+    add("good_zstd_window", "success", "6.8 the largest window", compressed("zstd", [framed(PROGRAM, window_log=23)]))
+    add("compression_other", "FormatError", "5.2 a compression that there is not", compressed("lz4", [stream]))
+    add("compression_upper_case", "FormatError", "5.2 its name in upper case", compressed("ZLIB", [stream]))
+    add("compression_none_stored", "FormatError", "5.2 stored lengths, and no compression", signed(header(body_stored=[len(PROGRAM)])))
+    add("stored_missing", "FormatError", "5.2 no stored lengths", signed(header(body_compression="zlib"), stream))
+    add("stored_one_more", "FormatError", "6.6 a length too many", compressed("zlib", [stream], body_stored=[len(stream), 1]))
+    add("stored_zero", "FormatError", "6.6 a stored chunk of no bytes", compressed("zlib", [b""]))
+    add("stored_too_long", "FormatError", "6.6 a stored chunk of more than twice a chunk",
+        compressed("zlib", [stream + bytes((1 << 17) + 1 - len(stream))], chunk_bytes=1 << 16))  # fmt: skip
+    add("stored_enormous", "FormatError", "6.6 a length that no file has", compressed("zlib", [stream], body_stored=[(1 << 63) - 1]))
+    add("stored_cut", "FormatError", "6.6 the last byte is missing", good[:-1])
+    add("stored_appended", "FormatError", "6.6 a byte follows", good + b"\0")
+    add("stored_changed", "AuthenticationError", "6.7 one bit of the stored chunk", flipped(good, len(good) - 9))
+    swapped = compressed("zlib", chunks, long, chunk_bytes=1 << 16).removesuffix(b"".join(chunks)) + b"".join([chunks[1], chunks[0], chunks[2]])
+    add("stored_swapped", "AuthenticationError", "6.7 two stored chunks of one length in the wrong order", swapped)
+    plain = compressed("zlib", [stream], body_chunks=[hashlib.sha256(PROGRAM).hexdigest()])
+    add("stored_digest_of_chunk", "AuthenticationError", "6.7 the digest is that of the chunk before it was compressed", plain)
+    bad("zlib_raw", "6.8 the chunk as it is", compressed("zlib", [PROGRAM]))
+    bad("zlib_checksum", "6.8 a wrong checksum in the stream", compressed("zlib", [deflated(PROGRAM, checksum=1)]))
+    bad("zlib_cut", "6.8 the last byte of the checksum is missing", compressed("zlib", [stream[:-1]]))
+    bad("zlib_no_checksum", "6.8 the checksum is missing", compressed("zlib", [stream[:-4]]))
+    bad("zlib_followed", "6.8 a byte after the stream", compressed("zlib", [stream + b"\0"]))
+    bad("zlib_preceded", "6.8 a byte before the stream", compressed("zlib", [b"\0" + stream]))
+    bad("zlib_two_streams", "6.8 a second stream, of no bytes", compressed("zlib", [stream + deflated(b"")]))
+    bad("zlib_halves", "6.8 a stream for each half of the chunk", compressed("zlib", [deflated(PROGRAM[:9]) + deflated(PROGRAM[9:])]))
+    bad("zlib_dictionary", "6.8 a preset dictionary", compressed("zlib", [deflated(PROGRAM, dictionary=True)]))
+    bad("zlib_as_zstd", "6.8 a zlib stream where a Zstandard frame must stand", compressed("zstd", [stream]))
+    bad("zstd_as_zlib", "6.8 a Zstandard frame where a zlib stream must stand", compressed("zlib", [frame]))
+    bad("zstd_followed", "6.8 a byte after the frame", compressed("zstd", [frame + b"\0"]))
+    bad("zstd_two_frames", "6.8 a second frame, of no bytes", compressed("zstd", [frame + framed(b"")]))
+    skippable = bytes.fromhex("502a4d1803000000") + b"abc"
+    bad("zstd_skippable_before", "6.8 a skippable frame before the frame", compressed("zstd", [skippable + frame]))
+    bad("zstd_skippable_after", "6.8 a skippable frame after the frame", compressed("zstd", [frame + skippable]))
+    bad("zstd_window", "6.8 a window of 2^24 bytes", compressed("zstd", [framed(PROGRAM, window_log=24)]))
+    bad("zlib_byte_less", "6.9 the stream makes a byte less", compressed("zlib", [deflated(PROGRAM[:-1])]))
+    bad("zlib_byte_more", "6.9 the stream makes a byte more", compressed("zlib", [deflated(PROGRAM + b"\0")]))
+    bad("zstd_byte_less", "6.9 the frame makes a byte less", compressed("zstd", [framed(PROGRAM[:-1])]))
+    bad("zstd_byte_more", "6.9 the frame makes a byte more", compressed("zstd", [framed(PROGRAM + b"\0")]))
+    moved = compressed("zlib", [deflated(long[: (1 << 15) + 1]), deflated(long[(1 << 15) + 1 : 1 << 16])], long[: 1 << 16], body_chunk_bytes=1 << 16)
+    add("zlib_cut_elsewhere", "FormatError", "6.3 two stored chunks for a body of one chunk", moved)
+    # 64 MiB and 200 times the ten bytes more than there may be.
+    least = (1 << 26) + 200 * 2 * 8
+    bad("expands_too_far", "6.10 a body of one byte more than 2^26 and 200 times what is stored",
+        compressed("zlib", [deflated(b"")[:8]] * 2, body_program=least + 1, body_chunk_bytes=1 << 26), "LimitError")  # fmt: skip
+    bad("zlib_padding", "6.11 the padding between buffers is not zero",
+        compressed("zlib", [deflated(body(PROGRAM, BUFFERS, b"\1"))], PROGRAM, BUFFERS))  # fmt: skip
 
 
 def _add_pairs(add: Any, raw: bytes) -> None:

@@ -1206,7 +1206,7 @@ FAILING = {
     "no key": lambda path: safepickle.dump([1], path, key=None),
     "a context that cannot be stored": lambda path: safepickle.dump([1], path, key=KEY, context="a\nb"),
     "metadata that cannot be stored": lambda path: safepickle.dump([1], path, key=KEY, metadata=float("nan")),
-    "compression": lambda path: safepickle.dump([1], path, key=KEY, compress="zstd"),
+    "compression": lambda path: safepickle.dump([1], path, key=KEY, compress="gzip"),
 }
 
 
