@@ -17,7 +17,6 @@ It knows nothing of pickle: a body is a program (some bytes) and buffers (more b
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import io
 import itertools
@@ -198,18 +197,17 @@ def _sealed(draft: _Header, program: bytes, buffers: Sequence[memoryview], keyri
     body: list[Bytes] = list(chunks.segments(program, buffers))
     cut = chunks.cut(body, CHUNK_BYTES)
     if draft.compression is None:
-        header = dataclasses.replace(draft, chunks=tuple(chunks.in_order(chunks.digest, cut, draft.body_bytes)))
+        raw = _encode_header(draft, list(chunks.in_order(chunks.digest, cut, draft.body_bytes)))
     else:
         codec = chunks.codec_of(draft.compression)
         body = list(chunks.in_order(lambda pieces: codec.compress(b"".join(pieces)), cut, draft.body_bytes))
-        digests = tuple(chunks.in_order(lambda chunk: chunks.digest([chunk]), body, draft.body_bytes))
-        header = dataclasses.replace(draft, chunks=digests, stored=tuple(map(len, body)))
-        if draft.body_bytes > _most_expanded(sum(header.stored), DEFAULT_EXPANSION):
+        stored = [len(chunk) for chunk in body]
+        if draft.body_bytes > _most_expanded(sum(stored), DEFAULT_EXPANSION):
             raise ValueError(
-                f"the object compresses from {draft.body_bytes} to {sum(header.stored)} bytes, more than limits allow by default when it is "
+                f"the object compresses from {draft.body_bytes} to {sum(stored)} bytes, more than limits allow by default when it is "
                 "loaded (`expansion` of Limits): leave compress=None"
             )
-    raw = _encode_header(header)
+        raw = _encode_header(draft, list(chunks.in_order(lambda chunk: chunks.digest([chunk]), body, draft.body_bytes)), stored)
     return [*_front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=draft.created)), *body]
 
 
@@ -254,7 +252,7 @@ def _overlapped(descriptor: int, base: int, draft: _Header, program: bytes, buff
     """Write a container from `base` on, each chunk just after it was hashed, and return its length."""
     # Digests and signatures are as long as they will be, whatever they say.
     count = -(-draft.body_bytes // CHUNK_BYTES)
-    blank = _encode_header(dataclasses.replace(draft, chunks=(bytes(32),) * count))
+    blank = _encode_header(draft, [bytes(32)] * count)
     signer = keyring.signer(now=draft.created)
     empty = Signature(signer.suite, signer.key_id, bytes(SUITES[signer.suite].signature_bytes))
     start = sum(map(len, _front(blank, [empty])))
@@ -266,8 +264,7 @@ def _overlapped(descriptor: int, base: int, draft: _Header, program: bytes, buff
         return made
 
     cut = chunks.cut(chunks.segments(program, buffers), CHUNK_BYTES)
-    digests = tuple(chunks.in_order(stored, enumerate(cut), draft.body_bytes))
-    raw = _encode_header(dataclasses.replace(draft, chunks=digests))
+    raw = _encode_header(draft, list(chunks.in_order(stored, enumerate(cut), draft.body_bytes)))
     front = _front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=draft.created))
     if sum(map(len, front)) != start:
         raise KeyringError(
@@ -382,16 +379,17 @@ def _front(raw: bytes, signatures: Sequence[Signature]) -> tuple[bytes, ...]:
     return prefix, block, raw, padding
 
 
-def _encode_header(header: _Header) -> bytes:
+def _encode_header(header: _Header, digests: Sequence[bytes] | None = None, stored: Sequence[int] | None = None) -> bytes:
+    """Return the header, of a draft with the digests of the chunks in the file, and their lengths if they are compressed."""
     body = {
         "buffers": list(header.buffers),
         "chunk_bytes": header.chunk_bytes,
-        "chunks": [digest.hex() for digest in header.chunks],
+        "chunks": [digest.hex() for digest in (header.chunks if digests is None else digests)],
         "compression": header.compression,
         "program": header.program,
     }
     if header.compression is not None:
-        body["stored"] = list(header.stored)
+        body["stored"] = list(header.stored if stored is None else stored)
     return _canonical(
         {
             "body": body,
@@ -405,8 +403,11 @@ def _encode_header(header: _Header) -> bytes:
     )
 
 
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":"))
+
+
 def _canonical(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=True, allow_nan=False, sort_keys=True, separators=(",", ":")).encode("ascii")
+    return _ENCODER.encode(value).encode("ascii")
 
 
 def _checked_context(context: str | None) -> str | None:
@@ -750,10 +751,17 @@ def _parse_signatures(block: bytes, count: int) -> tuple[Signature, ...]:
     return tuple(signatures)
 
 
+def _no_float(text: str) -> NoReturn:
+    raise ValueError("a number that is not an integer")
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_no_float, parse_constant=_no_float)
+
+
 def _parse_header(raw: bytes) -> _Header:
     """Return the header, or raise `FormatError`. Called only with bytes that a trusted key signed, and by `peek`."""
     try:
-        value = json.loads(raw, parse_float=_no_float, parse_constant=_no_float)
+        value = _DECODER.decode(raw.decode("ascii"))
         canonical = _canonical(value)
     except (ValueError, RecursionError):
         raise FormatError("the header is not canonical JSON") from None
@@ -864,10 +872,6 @@ def _text(value: Any) -> str:
     return value
 
 
-def _no_float(text: str) -> NoReturn:
-    raise ValueError("a number that is not an integer")
-
-
 def _check_expectations(header: _Header, context: str | None, min_serial: int | None, now: int) -> None:
     if context is not None and header.context != _checked_context(context):
         said = "no context" if header.context is None else f"the context {header.context!r}"
@@ -905,6 +909,11 @@ def _most_expanded(stored: int, times: int) -> int:
 def _read_plain(source: _Source, front: _Front, header: _Header) -> tuple[bytes, memoryview, int]:
     """Return the program, and memory of our own with the rest of the body and where in the body it begins; every chunk was verified."""
     program = source.read_exactly(header.program, "the program")
+    if not header.buffers and len(header.chunks) == 1:
+        # A small message, whose cost is that of each step.
+        _check_chunk(0, chunks.digest([program]), header)
+        source.check_end(front.body_start + header.program)
+        return program, memoryview(b""), header.program
     edge, total, size = header.program, header.body_bytes, header.chunk_bytes
     rest = chunks.allocate(total - edge, edge)
 

@@ -25,6 +25,7 @@ from .keys import (
     Key,
     PrivateKey,
     PublicKey,
+    SecretKey,
     Signature,
     Signer,
     Verifier,
@@ -171,7 +172,8 @@ class Keyring:
     def signer(self, *, now: float | None = None) -> Signer:
         """Return the primary as a key that signs. Raises `KeyringError` if there is none, if it cannot, or if it may not now."""
         key = self.primary
-        if not isinstance(key, Signer):
+        # Asked of our own classes first: a protocol is compared method by method.
+        if not isinstance(key, (SecretKey, PrivateKey)) and not isinstance(key, Signer):
             raise KeyringError(
                 f"key {key.key_id} is a public key: it verifies and cannot sign; sign with the private key that it belongs to, where that is kept"
             )
@@ -210,7 +212,7 @@ class Keyring:
             if outside:
                 skipped.append(f"key {signature.key_id} {outside}")
             elif member is not None:
-                if not isinstance(member.key, Verifier):
+                if not isinstance(member.key, (SecretKey, PrivateKey, PublicKey)) and not isinstance(member.key, Verifier):
                     raise KeyringError(f"key {signature.key_id} can sign and not verify: add its public key to the keyring, or a key that verifies")
                 member.key.verify(digest, signature.value)
                 good.append(signature.key_id)

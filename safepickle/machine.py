@@ -94,6 +94,7 @@ class Limits:
                 raise ValueError(f"limit {each.name} is a positive integer, not {value!r}")
 
 
+DEFAULT_LIMITS: Final = Limits()
 Bytes = bytes | bytearray | memoryview
 
 # --- abstract values -------------------------------------------------------------------------------------------
@@ -461,7 +462,7 @@ def trace(program: bytes, *, buffers: Iterable[Bytes] = (), limits: Limits | Non
     `buffers` are the out-of-band buffers, whose content no rule of the machine looks at. Raises `ProgramError` with the offset if the
     program is not one that CPython's picklers write at protocol 5, `LimitError` if it passes a limit.
     """
-    return _Machine(program, tuple(buffers), limits or Limits()).run()
+    return _Machine(program, tuple(buffers), limits or DEFAULT_LIMITS).run()
 
 
 class _Machine:

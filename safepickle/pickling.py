@@ -27,7 +27,7 @@ from . import container, rehearsing, state
 from .container import File, Info
 from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
 from .keyring import AnyKey, as_keyring
-from .machine import Limits, trace
+from .machine import DEFAULT_LIMITS, Limits, trace
 from .policy import Admitted, Name, Policy, Use, admit
 
 __all__ = ["dump", "dumps", "load", "loads"]
@@ -114,7 +114,7 @@ def load(
     Raises a `SafePickleError`, its class naming the stage: `UnsignedError`, `FormatError`, `AuthenticationError`,
     `ProgramError`, `PolicyError`, `StateError`, `KeyringError`, `VersionMismatchError`; `OSError` if the file cannot be read.
     """
-    limits = limits or Limits()
+    limits = limits or DEFAULT_LIMITS
     _checked_mismatch(on_version_mismatch)
     chosen = _policy(policy, allow)
     opened = container.open(
