@@ -19,7 +19,7 @@ from .errors import ProgramError
 __all__ = ["LEAST_BYTES", "swallow"]
 
 # A shorter rest of a frame is not worth a search.
-LEAST_BYTES: Final = 1 << 10
+LEAST_BYTES: Final = 1 << 12
 _LEAST_ATOMS: Final = 24
 
 

@@ -6,6 +6,7 @@ runs. numpy is taken from `sys.modules`: a file whose arrays matter names classe
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, NoReturn
@@ -85,15 +86,7 @@ class View:
         """Return the numpy dtype of a description that the policy has judged."""
         found = self._dtypes.get(id(described))
         if found is None:
-            if described.fields:
-                names, offsets, formats = zip(*described.fields, strict=True)
-                spec = {"names": names, "offsets": offsets, "formats": [self.dtype(each) for each in formats], "itemsize": described.itemsize}
-                found = self.np.dtype(spec)
-            elif described.spec:
-                found = self.np.dtype(described.spec)
-            else:
-                found = self.np.dtype((self.np.void, described.itemsize))
-            self._dtypes[id(described)] = found
+            found = self._dtypes[id(described)] = _numpy_dtype(self.np, described)
         return found
 
     def number(self, value: Any) -> int | float | None:
@@ -196,6 +189,16 @@ class View:
         if found is None:
             found = self._subjects[id(made)] = Subject(self, made)
         return found
+
+
+@functools.lru_cache(maxsize=64)
+def _numpy_dtype(np: Any, described: Dtype) -> Any:
+    # Kept, since making a structured one takes numpy longer than all other checks of a small tree.
+    if described.fields:
+        names, offsets, formats = zip(*described.fields, strict=True)
+        spec = {"names": names, "offsets": offsets, "formats": [_numpy_dtype(np, each) for each in formats], "itemsize": described.itemsize}
+        return np.dtype(spec)
+    return np.dtype(described.spec) if described.spec else np.dtype((np.void, described.itemsize))
 
 
 class Subject:
