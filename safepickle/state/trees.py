@@ -30,17 +30,20 @@ Links = Callable[[Any], tuple[Any, Any, Any, Any]]
 def check_trees(trees: Sequence[Subject]) -> None:
     """Refuse a `Tree` whose nodes do not form one, or whose parts differ in size."""
     nodes, widths = [], []
+    fitting: Any = None
     for tree in trees:
         n_features, _, n_outputs = tree.made.args
         each = tree.array("nodes", shape=(None,))
         count = len(each)
         tree.integer("node_count", count, count)
         tree.integer("max_depth", 0, count)
-        classes = tree.view.array(tree.made.args[1])
-        counts = classes.tolist() if classes is not None and classes.shape == (n_outputs,) else []
-        tree.require(counts and min(counts) >= 1, "n_classes", "each output must have a class", classes)
+        counts = tree.view.counts(tree.made.args[1])
+        if len(counts) != n_outputs or not counts or min(counts) < 1:
+            tree.fail("n_classes", "each output must have a class", tree.view.array(tree.made.args[1]))
         tree.array("values", "f8", (count, n_outputs, max(counts)))
-        _require_fields(tree, each, "left_child", "right_child", "feature")
+        if each.dtype is not fitting:
+            _require_fields(tree, each, "left_child", "right_child", "feature")
+            fitting = each.dtype
         nodes.append(each)
         widths.append(n_features)
     _check_nodes(trees, nodes, widths, _tree_links)
@@ -214,7 +217,8 @@ def _check_decision_tree(estimator: Subject) -> None:
     n_features, _, n_outputs = tree.made.args
     estimator.integer("n_features_in_", n_features, n_features)
     estimator.integer("n_outputs_", n_outputs, n_outputs)
-    counts = tree.view.array(tree.made.args[1]).tolist()
+    counts = tree.view.counts(tree.made.args[1])
+    tree.require(len(counts) == n_outputs, "n_classes", "each output must have a class")
     if n_outputs == 1 and (estimator.has("classes_") or "n_classes_" in estimator.entries):
         estimator.integer("n_classes_", counts[0], counts[0])
     if not estimator.has("classes_"):
@@ -242,7 +246,7 @@ def _check_forest(forest: Subject) -> None:
         if forest.has("n_outputs_"):
             forest.integer("n_outputs_", tree.made.args[2], tree.made.args[2])
         if number == 0 and forest.has("classes_"):
-            counts = forest.view.array(tree.made.args[1]).tolist()
+            counts = forest.view.counts(tree.made.args[1])
             held = [forest.get("classes_")] if len(counts) == 1 else forest.items("classes_")
             forest.require([forest.view.length(each) for each in held] == counts, "classes_", f"it must hold {counts[:8]} classes")
             said = [forest.get("n_classes_")] if len(counts) == 1 else forest.items("n_classes_")

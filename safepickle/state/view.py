@@ -36,6 +36,7 @@ class View:
         self.objects = objects
         self.np: Any = sys.modules.get("numpy")
         self._arrays: dict[int, Any] = {}
+        self._counts: dict[int, list[int]] = {}
         self._dtypes: dict[Any, Any] = {}
         self._numbers: dict[int, Any] = {}
         self._lineages: dict[int, tuple[str, ...]] = {}
@@ -57,6 +58,22 @@ class View:
                 return None
             known = self._arrays[id(value)] = self._viewed(value, *found)
         return known if known is not MISSING else None
+
+    def shape(self, value: Any) -> tuple[int, ...] | None:
+        """Return the shape of what `array` returns, without making the view where only its size matters."""
+        found = self.findings.array(value)
+        if found is not None and value.state is ABSENT and value.args[3] != "K":
+            return found[1]
+        array = self.array(value)
+        return None if array is None else array.shape
+
+    def counts(self, value: Any) -> list[int]:
+        """Return the numbers of a small array of integers, as the classes of each output of a tree; empty if it is no such array."""
+        known = self._counts.get(id(value))
+        if known is None:
+            array = self.array(value)
+            known = self._counts[id(value)] = array.tolist() if array is not None and array.ndim == 1 and array.dtype.kind in "iu" else []
+        return known
 
     def _viewed(self, made: Made, dtype: Dtype, shape: tuple[int, ...]) -> Any:
         if made.state is ABSENT:
@@ -133,8 +150,8 @@ class View:
             return len(value.items)
         if type(value) is tuple:
             return len(value)
-        array = self.array(value)
-        shape = self.shape_of_objects(value) if array is None else array.shape
+        shape = self.shape(value)
+        shape = self.shape_of_objects(value) if shape is None else shape
         # Items without bytes cost the file nothing, and whoever allocates for each of them a lot.
         return shape[0] if shape and (shape[0] <= self.plenty or 0 not in shape) else None
 
