@@ -67,11 +67,10 @@ def check_predictors(predictors: Sequence[Subject]) -> None:
         if each.dtype is not fitting:
             _require_fields(predictor, each, "left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
             fitting = each.dtype
-        bits = predictor.array("raw_left_cat_bitsets", "u4", (None, 8))
-        predictor.array("binned_left_cat_bitsets", "u4", bits.shape)
-        predictor.require(bits.flags.c_contiguous, "raw_left_cat_bitsets", "it must be in C order")
+        bits = predictor.rows("raw_left_cat_bitsets", "u4", (None, 8))
+        predictor.rows("binned_left_cat_bitsets", "u4", (bits, 8))
         nodes.append(each)
-        bitsets.append(len(bits))
+        bitsets.append(bits)
     for chosen in _packs(nodes):
         if _together(nodes, chosen)["is_categorical"].any():
             for index in chosen:
