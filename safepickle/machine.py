@@ -454,6 +454,8 @@ _GETATTR: Final = ("builtins", "getattr")
 
 _unpack_double = struct.Struct(">d").unpack_from
 _unpack_int = struct.Struct("<i").unpack_from
+_unpack_index = struct.Struct("<I").unpack_from
+_unpack_length = struct.Struct("<Q").unpack_from
 
 
 def trace(program: bytes, *, buffers: Iterable[Bytes] = (), limits: Limits | None = None) -> Trace:
@@ -574,10 +576,10 @@ class _Machine:
                             index = program[pos + 1]
                             pos += 2
                         else:
-                            index = int.from_bytes(program[pos + 1 : pos + 5], "little")
+                            if pos + 5 > end:
+                                _short(pos, 4)
+                            index = _unpack_index(program, pos + 1)[0]
                             pos += 5
-                            if pos > end:
-                                _short(at, 4)
                             if index < 256:
                                 _refuse(at, f"LONG_BINGET of memo entry {index} has a shorter form")
                         value = memo[index]
@@ -661,7 +663,7 @@ class _Machine:
                             if pos + 9 > end:
                                 _short(pos, 8)
                             start = pos + 9
-                            pos = start + int.from_bytes(program[pos + 1 : start], "little")
+                            pos = start + _unpack_length(program, pos + 1)[0]
                             if pos > end:
                                 _short(at, pos - start)
                             if pos - start >= _FRAME_SIZE_TARGET and not large:

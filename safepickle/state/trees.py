@@ -40,7 +40,7 @@ def check_trees(trees: Sequence[Subject]) -> None:
         counts = tree.view.counts(tree.made.args[1])
         if len(counts) != n_outputs or not counts or min(counts) < 1:
             tree.fail("n_classes", "each output must have a class", tree.view.array(tree.made.args[1]))
-        tree.array("values", "f8", (count, n_outputs, max(counts)))
+        tree.rows("values", "f8", (count, n_outputs, max(counts)))
         if each.dtype is not fitting:
             _require_fields(tree, each, "left_child", "right_child", "feature")
             fitting = each.dtype
