@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures.thread
 import contextlib
 import gzip
 import hashlib
@@ -778,13 +779,15 @@ from safepickle import chunks, container
 path, again = sys.argv[1], int(sys.argv[2])
 closed, late, pwrite = [], [], os.pwrite
 def slow(descriptor, data, offset):
-    time.sleep(0.05)
+    time.sleep(0.3)
     if closed: late.append(offset)
     return pwrite(descriptor, data, offset)
 os.pwrite = slow
 def interrupts():
+    time.sleep(0.4)
     for _ in range(again):
-        time.sleep(0.13)
+        # The second comes while the first waits for the threads.
+        time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=interrupts).start()
 ring = safepickle.Keyring(safepickle.SecretKey.from_bytes(bytes(range(40))))
@@ -1057,6 +1060,24 @@ def test_without_threads_the_calling_one_does_the_work(
         container.open(flipped(data, body_start(data)), RING)
 
 
+def test_what_a_thread_had_not_begun_when_there_are_no_more_is_done_all_the_same(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(chunks, "_processors", lambda: 1)
+    monkeypatch.setattr(concurrent.futures.thread, "_shutdown", False)
+    done: list[int] = []
+
+    def work(number: int) -> int:
+        time.sleep(0.02)
+        done.append(number)
+        return number
+
+    results = chunks.in_order(work, iter(range(20)), 1 << 40)
+    got = [next(results)]
+    # From here on `submit` says that the interpreter ends.
+    monkeypatch.setattr(concurrent.futures.thread, "_shutdown", True)
+    assert got + list(results) == list(range(20))
+    assert sorted(done) == list(range(20))
+
+
 @posix
 def test_a_dump_while_the_interpreter_ends_is_whole(tmp_path: Path):
     """Then no pool takes work any more."""
@@ -1157,6 +1178,36 @@ def test_gaps_are_what_layout_leaves(edge: str):
     assert starts[-1] == len(body(bytes(length), [bytes(each) for each in lengths]))
     ends = [length, *(start + each for start, each in zip(starts, lengths, strict=False))]
     assert chunks.gaps(length, lengths) == [(end, start) for end, start in zip(ends, starts[:-1], strict=False) if end < start]
+
+
+@pytest.mark.parametrize("edge", EDGES)
+def test_padding_is_found_in_any_part_of_a_body(edge: str):
+    """However the part lies against the gaps."""
+    length, lengths = EDGES[edge]
+    where = chunks.gaps(length, lengths)
+    whole = bytearray(body(b"x" * length, [b"x" * each for each in lengths]))
+    zero = {at for start, end in where for at in range(start, end)}
+    rng = random.Random(2)
+    places = sorted(zero)
+    for at in [*places[:2], *places[-2:], *(rng.choice(places or [0]) for _ in range(5)), *whole[:1]][:9]:
+        before = whole[at : at + 1]
+        whole[at : at + 1] = b"\1" * len(before)
+        for _ in range(20):
+            low = max(at - rng.randrange(200), 0)
+            high = min(at + rng.randrange(200), len(whole))
+            seen = low <= at < high and at in zero
+            assert chunks.all_zero(where, memoryview(whole)[low:high], low) is not seen
+        whole[at : at + 1] = before
+
+
+def test_padding_is_found_in_a_chunk_that_is_hashed_by_pieces(tmp_path: Path):
+    buffers = [b"y" * (3 * MIB)]
+    whole = bytearray(body(PROGRAM, buffers))
+    whole[len(PROGRAM)] = 1
+    digests = [hashlib.sha256(whole).hexdigest()]
+    (tmp_path / "file").write_bytes(signed(header(PROGRAM, buffers, chunk_bytes=1 << 22, body_chunks=digests), bytes(whole)))
+    with pytest.raises(FormatError, match="padding between buffers"):
+        container.verify(tmp_path / "file", RING)
 
 
 def test_verify_of_many_buffers_takes_time_in_proportion(small_chunks: None, tmp_path: Path):
