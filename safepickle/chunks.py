@@ -164,18 +164,19 @@ def in_order(work: Callable[[_Given], _Made], items: Iterable[_Given], total_byt
                 waiting.append((pool.submit(work, item), item))
             except RuntimeError:
                 # No further thread is to be had: processes are limited, or the interpreter ends. What nobody began is done here.
-                _finish(pool)
+                _finish(pool, waiting)
                 for future, given in waiting:
                     yield work(given) if future.cancelled() else future.result()
                 yield work(item)
                 yield from map(work, coming)
                 return
             if len(waiting) > workers + 2:
-                yield waiting.popleft()[0].result()
-        while waiting:
-            yield waiting.popleft()[0].result()
+                yield waiting[0][0].result()
+                waiting.popleft()
+        for future, _ in waiting:
+            yield future.result()
     finally:
-        _finish(pool)
+        _finish(pool, waiting)
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:
@@ -185,12 +186,17 @@ def _pool(workers: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(workers)
 
 
-def _finish(pool: ThreadPoolExecutor) -> None:
-    """Come back when no thread of the pool is left, even if a signal interrupts the waiting: threads may use a file that the caller then closes."""
+def _finish(pool: ThreadPoolExecutor, waiting: Iterable[tuple[Future[Any], object]]) -> None:
+    """Come back when no thread of the pool works, even if signals interrupt the waiting: threads may use a file that the caller then closes."""
+    from concurrent.futures import wait
+
     try:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)
+        # Joining alone will not do: CPython takes a thread for ended once a signal has interrupted the waiting for its end.
+        wait([future for future, _ in waiting if not future.cancelled()])
+        pool.shutdown()
     except BaseException:
-        _finish(pool)
+        _finish(pool, waiting)
         raise
 
 

@@ -644,6 +644,8 @@ def _fields(info: Info) -> dict[str, Any]:
         "program_bytes": info.program_bytes,
         "buffers": len(info.buffer_bytes),
         "buffer_bytes": sum(info.buffer_bytes),
+        "compression": info.compression,
+        "stored_bytes": info.stored_bytes,
         "header_sha256": info.header_sha256,
         "metadata": info.metadata,
     }

@@ -267,9 +267,7 @@ def _overlapped(descriptor: int, base: int, draft: _Header, program: bytes, buff
     raw = _encode_header(draft, list(chunks.in_order(stored, enumerate(cut), draft.body_bytes)))
     front = _front(raw, keyring.sign(hashlib.sha256(raw).digest(), now=draft.created))
     if sum(map(len, front)) != start:
-        raise KeyringError(
-            f"key {signer.key_id} made a signature of another length than its suite {signer.suite} says: what was written is no container"
-        )
+        raise KeyringError(f"key {signer.key_id} became another one while the body was written, so what was written is no container")
     _write_at(descriptor, map(memoryview, front), base)
     return start + draft.body_bytes
 

@@ -22,6 +22,7 @@ from . import files
 from .errors import AuthenticationError, KeyringError, UnknownKeyError, elided
 from .keys import (
     HYBRID,
+    SUITES,
     Key,
     PrivateKey,
     PublicKey,
@@ -194,7 +195,12 @@ class Keyring:
     def sign(self, digest: bytes, *, now: float | None = None) -> tuple[Signature, ...]:
         """Return the primary's signature over a 32-byte digest. Raises `KeyringError` if the primary cannot, or may not now."""
         key = self.signer(now=now)
-        return (Signature(key.suite, key.key_id, key.sign(digest)),)
+        made = Signature(key.suite, key.key_id, key.sign(digest))
+        # What a key service answers is not ours; a file with it could not be read.
+        length = SUITES[made.suite].signature_bytes
+        if len(made.value) != length:
+            raise KeyringError(f"key {key.key_id} made a signature of {len(made.value)} bytes, and one of {key.suite} has {length}")
+        return (made,)
 
     def verify(self, digest: bytes, signatures: tuple[Signature, ...], *, threshold: int = 1, now: float | None = None) -> tuple[str, ...]:
         """Return the ids of the trusted keys that signed the 32-byte digest.

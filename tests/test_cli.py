@@ -132,6 +132,20 @@ def test_verify_reads_stdin(models):
     assert run("verify", "-", "--key", "env:SP_KEY", input=b"").returncode == 1
 
 
+def test_inspect_shows_the_compression_and_what_the_body_takes_in_the_file(models, capsys):
+    path = models / "compressed.spkl"
+    safepickle.dump(["a" * 100_000], path, key="env:SP_KEY", compress="zlib")
+    assert main(["inspect", str(path)]) == 0
+    lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["compression"].strip() == "zlib"
+    assert int(lines["program_bytes"]) > 100_000
+    assert 0 < int(lines["stored_bytes"]) < path.stat().st_size < 2000
+    assert main(["inspect", str(models / "a.spkl"), "--format", "json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["compression"], report["stored_bytes"]) == (None, None)
+    assert main(["verify", str(path), "--key", "env:SP_KEY"]) == 0
+
+
 def test_inspect_without_a_key_says_untrusted_and_with_one_does_not(models, capsys):
     path = str(models / "deep" / "b.spkl")
     assert main(["inspect", path]) == 0
