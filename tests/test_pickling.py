@@ -1,19 +1,25 @@
 """dump and load from end to end: what comes back, what is refused on which side, and that nothing runs before it is judged."""
 
 import functools
+import gc
 import io
+import mmap
 import os
 import subprocess
 import sys
 import threading
 import types
 import warnings
+import weakref
 
 import mycorp
 import numpy as np
 import pytest
 import sklearn
 from sklearn.datasets import load_iris
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -343,3 +349,47 @@ def test_loading_does_not_change_the_defaults_of_the_process():
     assert Policy.default() is before
     with pytest.raises(PolicyError):
         dumps(mycorp.Clip(), key=KEY)
+
+
+# --- memory -----------------------------------------------------------------------------------------------------
+
+
+def sized(kind):
+    """Return a model whose arrays stand out of band, with checks of its own."""
+    rng = np.random.default_rng(0)
+    x, y = rng.random((3000, 4)), rng.integers(0, 3, 3000)
+    if kind == "forest":
+        return RandomForestClassifier(4, random_state=0).fit(x, y)
+    if kind == "neighbours":
+        return KNeighborsClassifier(algorithm="kd_tree").fit(x, y)
+    if kind == "words":
+        return TfidfVectorizer().fit([" ".join(f"word{number}" for number in range(3000))])
+    return x
+
+
+@pytest.mark.parametrize("way", ["read", "mmap"])
+@pytest.mark.parametrize("kind", ["forest", "neighbours", "words", "array"])
+def test_the_memory_of_a_file_is_given_back_with_the_object(kind, way, tmp_path, monkeypatch):
+    """A server that loads a new model every hour must not hold the old file until Python happens to look for circles."""
+    held = []
+
+    class Watched(mmap.mmap):
+        def __new__(cls, *args, **options):
+            made = super().__new__(cls, *args, **options)
+            held.append(weakref.ref(made))
+            return made
+
+    model = sized(kind)
+    safepickle.dump(model, tmp_path / "model", key=KEY)
+    monkeypatch.setattr(mmap, "mmap", Watched)
+    gc.collect()
+    gc.disable()
+    try:
+        loaded = safepickle.load(tmp_path / "model", key=KEY, mmap=way == "mmap")
+        assert len(held) == 1
+        # A forest copies its nodes; the arrays of the others lie in the memory of the file.
+        assert (held[0]() is None) == (kind == "forest")
+        del loaded
+        assert held[0]() is None
+    finally:
+        gc.enable()

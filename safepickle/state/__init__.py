@@ -81,6 +81,7 @@ def check(admitted: Admitted, objects: Mapping[tuple[str, str], Any]) -> Checked
     for name, batches in _BATCHES.items():
         for batch in batches if gathered[name] else ():
             batch(gathered[name])
+    view.forget()
     return Checked(admitted, objects, tuple(sorted(gathered[_TREE], key=lambda tree: tree.made.at)), _PROOF)
 
 
@@ -102,9 +103,12 @@ class Watch:
             self.objects[name] = self._recording(checked.objects[name])
 
     def _recording(self, make: Callable[..., Any]) -> Callable[..., Any]:
+        # Not `self`, which would hold what holds it, and with it the whole file in memory.
+        built = self._built
+
         def record(*args: Any) -> Any:
             made = make(*args)
-            self._built.append(made)
+            built.append(made)
             return made
 
         return record

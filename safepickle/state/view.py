@@ -200,6 +200,10 @@ class View:
         self._asked.add(key)
         return new
 
+    def forget(self) -> None:
+        """Let go of the subjects, which hold this view: else the file would stay in memory until Python looks for such circles."""
+        self._subjects.clear()
+
     def subject(self, made: Made) -> Subject:
         """Return an object of the program as checks see it."""
         found = self._subjects.get(id(made))
