@@ -165,18 +165,22 @@ def in_order(work: Callable[[_Given], _Made], items: Iterable[_Given], total_byt
             except RuntimeError:
                 # No further thread is to be had: processes are limited, or the interpreter ends. What nobody began is done here.
                 _finish(pool, waiting)
-                for future, given in waiting:
-                    yield work(given) if future.cancelled() else future.result()
+                while waiting:
+                    yield work(waiting[0][1]) if waiting[0][0].cancelled() else waiting[0][0].result()
+                    waiting.popleft()
                 yield work(item)
                 yield from map(work, coming)
                 return
-            if len(waiting) > workers + 2:
+            if len(waiting) > 4 * workers:
                 yield waiting[0][0].result()
                 waiting.popleft()
-        for future, _ in waiting:
-            yield future.result()
+        while waiting:
+            yield waiting[0][0].result()
+            waiting.popleft()
     finally:
         _finish(pool, waiting)
+        # An error knows this frame, and its future knows the error: what was read would stay in memory until cycles are looked for.
+        waiting.clear()
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures.thread
 import contextlib
+import gc
 import gzip
 import hashlib
 import io
@@ -17,6 +18,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -1106,15 +1108,15 @@ def test_items_are_made_a_few_ahead_and_no_more():
 
     results = chunks.in_order(lambda number: number * 2, items(), 1 << 40)
     assert next(results) == 0
-    assert len(made) < 20
+    assert len(made) < 40
     with no_thread_is_left():
         pass
     assert [next(results) for _ in range(500)] == list(range(2, 1002, 2))
-    assert len(made) < 520
+    assert len(made) < 540
     before = threading.active_count()
     results.close()
     assert threading.active_count() < before
-    assert len(made) < 520
+    assert len(made) < 540
 
 
 @pytest.mark.parametrize("total", [0, 1 << 40])
@@ -1133,7 +1135,48 @@ def test_the_first_error_in_order_is_raised_and_stops_the_rest(total: int):
         for each in chunks.in_order(work, range(1000), total):
             got.append(each)  # noqa: PERF402 - the error comes in between
     assert got == [0, 1, 2]
-    assert len(begun) < 20
+    assert len(begun) < 40
+
+
+@pytest.mark.parametrize("threads", [True, False])
+def test_after_an_error_nothing_is_kept_in_memory(threads: bool, monkeypatch: pytest.MonkeyPatch):
+    """A refused file of many GiB must be gone when its refusal is."""
+
+    class Piece:
+        pass
+
+    known: list[weakref.ref[Piece]] = []
+
+    def items() -> Iterator[Piece]:
+        for _ in range(20):
+            piece = Piece()
+            known.append(weakref.ref(piece))
+            yield piece
+
+    def work(piece: Piece) -> None:
+        if len(known) > 3 and piece is known[3]():
+            raise ValueError("no")
+
+    def refused() -> None:
+        try:
+            list(chunks.in_order(work, items(), 1 << 40))
+        except ValueError:
+            return
+        raise AssertionError("the error was lost")
+
+    def no_more(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    if not threads:
+        monkeypatch.setattr(threading.Thread, "start", no_more)
+    gc.collect()
+    gc.disable()
+    try:
+        refused()
+        assert len(known) > 3
+        assert [each for each in known if each() is not None] == []
+    finally:
+        gc.enable()
 
 
 def test_an_error_of_what_makes_the_items_stops_the_threads():
