@@ -21,6 +21,7 @@ __all__ = ["LEAST_BYTES", "swallow"]
 # A shorter rest of a frame is not worth a search.
 LEAST_BYTES: Final = 1 << 12
 _LEAST_ATOMS: Final = 24
+_MEMOIZED: Final = frozenset((str, bytes))
 
 
 @functools.cache
@@ -68,4 +69,17 @@ def swallow(program: bytes, start: int, end: int) -> tuple[list[Any], list[Any],
     except UnicodeDecodeError:
         # The loop, one operation at a time, says where.
         return None
-    return values, list(decoder.memo.copy().values()), found.end()
+    return values, _memoized(values, decoder), found.end()
+
+
+def _memoized(values: list[Any], decoder: _Decoder) -> list[Any]:
+    """Return the texts and byte strings, which are all that is memoized in a run. Those of a dict mostly stand at every second place."""
+    even, odd = set(map(type, values[::2])), set(map(type, values[1::2]))
+    if odd.isdisjoint(_MEMOIZED):
+        if even <= _MEMOIZED:
+            return values[::2]
+        if even.isdisjoint(_MEMOIZED):
+            return []
+    elif even <= _MEMOIZED and odd <= _MEMOIZED:
+        return values
+    return list(decoder.memo.copy().values())
