@@ -29,12 +29,13 @@ Bytes = bytes | bytearray | memoryview
 def open_regular(path: str) -> tuple[io.FileIO, os.stat_result] | None:
     """Open a file to read and return it with its status, or None if it is not a regular file. Raises `OSError`, `ValueError` for no path."""
     # Without blocking, so that a pipe in place of the file is refused rather than waited for.
-    file = io.FileIO(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
-    status = os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        file.close()
+        # Before it becomes a file object: FileIO refuses a folder, and leaves its descriptor open.
+        os.close(descriptor)
         return None
-    return file, status
+    return io.FileIO(descriptor, "rb"), status
 
 
 def read_regular(path: str, what: str, limit: int) -> tuple[bytes, os.stat_result]:
