@@ -286,6 +286,42 @@ def test_denied_and_out_of_time_holds_of_every_suite_and_form(suite: str, form: 
 # --- files -------------------------------------------------------------------------------------------------------
 
 
+NO_PINS = {
+    "empty": "",
+    "no version": '[[pin]]\ncontext = "a/b"\nserial = 1',
+    "another version": "pins = 2",
+    "a version that is true": "pins = true",
+    "a version that is a fraction": "pins = 1.0",
+    "something else in it": 'pins = 1\nallow = "all"',
+    "one pin and no list": 'pins = 1\n[pin]\ncontext = "a/b"\nserial = 1',
+    "text for a pin": 'pins = 1\npin = ["a/b"]',
+    "a misspelt field": 'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = 1\nheader_sha265 = "x"',
+    "a pin of nothing": 'pins = 1\n[[pin]]\ncontext = "a/b"',
+    "no context": "pins = 1\n[[pin]]\nserial = 1",
+    "an empty context": 'pins = 1\n[[pin]]\ncontext = ""\nserial = 1',
+    "a context with a control character": 'pins = 1\n[[pin]]\ncontext = "a\\u0007"\nserial = 1',
+    "a long context": f'pins = 1\n[[pin]]\ncontext = "{"a" * 1025}"\nserial = 1',
+    "a context twice": 'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = 9\n[[pin]]\ncontext = "a/b"\nserial = 1',
+    "a serial below zero": 'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = -1',
+    "a serial that is too large": f'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = {1 << 63}',
+    "a serial that is true": 'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = true',
+    "a serial that is NaN": 'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = nan',
+    "a digest in capitals": f'pins = 1\n[[pin]]\ncontext = "a/b"\nheader_sha256 = "{"A" * 64}"',
+    "a short digest": f'pins = 1\n[[pin]]\ncontext = "a/b"\nheader_sha256 = "{"a" * 63}"',
+    "a digest that is none": 'pins = 1\n[[pin]]\ncontext = "a/b"\nserial = 1\nheader_sha256 = 0',
+}
+
+
+@pytest.mark.parametrize("case", NO_PINS)
+def test_what_is_no_pins_file_pins_nothing(case: str, tmp_path: Path):
+    """A slip in it must not be a pin that accepts everything."""
+    path = tmp_path / "pins.toml"
+    path.write_text(NO_PINS[case])
+    with pytest.raises(FormatError, match="the pins file") as caught:
+        Pins.read(path)
+    assert str(path) in str(caught.value)
+
+
 @posix
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="descriptors are counted where Linux lists them")
 def test_a_folder_in_place_of_a_file_costs_no_descriptor(tmp_path: Path):
@@ -307,6 +343,53 @@ def test_a_folder_in_place_of_a_file_costs_no_descriptor(tmp_path: Path):
             with pytest.raises((SafePickleError, ValueError), match="not a regular file"):
                 use()
         assert len(os.listdir("/proc/self/fd")) == before
+
+
+@posix
+@pytest.mark.parametrize("again", [sign, resign])
+def test_a_folder_that_is_exchanged_for_a_link_meanwhile_does_not_lead_elsewhere(again: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Root signs in the folder of a user, who exchanges it for a link to one of root's. There would be a file, given to that user."""
+    models, hidden, elsewhere = tmp_path / "models", tmp_path / "hidden", tmp_path / "etc"
+    models.mkdir()
+    elsewhere.mkdir()
+    path = put(models / "model.spkl", TRAINER)
+
+    def leading_elsewhere(real: Any, only: int = 0) -> Any:
+        def swapped(*args: Any, **named: Any) -> Any:
+            if only and not (len(args) > 1 and args[1] & only):
+                return real(*args, **named)
+            models.rename(hidden)
+            models.symlink_to(elsewhere)
+            try:
+                return real(*args, **named)
+            finally:
+                models.unlink()
+                hidden.rename(models)
+
+        return swapped
+
+    # At the two moments at which the folder counts. In between, where the old file is looked at, everything is as it was.
+    monkeypatch.setattr(os, "open", leading_elsewhere(os.open, os.O_CREAT))
+    monkeypatch.setattr(os, "replace", leading_elsewhere(os.replace))
+    with contextlib.suppress(OSError):
+        again(path, key=APPROVER, signed_by=TRAINER.public_key())
+    monkeypatch.undo()
+    assert list(elsewhere.iterdir()) == []
+    assert [each.name for each in models.iterdir()] == ["model.spkl"]
+    # The folder itself leads elsewhere when it is opened: the old file is not there.
+    monkeypatch.setattr(os, "open", leading_elsewhere(os.open, os.O_DIRECTORY))
+    with pytest.raises(OSError, match="No such file"):
+        again(path, key=THIEF, signed_by=Keyring(None, TRAINER.public_key(), APPROVER.public_key()))
+    monkeypatch.undo()
+    assert list(elsewhere.iterdir()) == []
+
+
+@posix
+def test_an_error_of_writing_names_the_file_and_not_a_temporary_one(tmp_path: Path):
+    for path in (tmp_path / "missing" / "ring.toml", tmp_path / ("x" * 300)):
+        with pytest.raises(OSError, match=r"No such file|too long") as caught:
+            Keyring(None, TRAINER.public_key()).write(path)
+        assert caught.value.filename == str(path)
 
 
 # --- the commands ------------------------------------------------------------------------------------------------
