@@ -533,7 +533,7 @@ def as_key(key: Any) -> Key:
 
 
 def _checked_foreign(key: Signer | Verifier) -> Signer | Verifier:
-    if key.suite not in SUITES:
+    if not isinstance(key.suite, str) or key.suite not in SUITES:
         raise KeyringError(f"a key of suite {elided(str(key.suite))!a} cannot be used: there are {', '.join(SUITES)}")
     if not isinstance(key.key_id, str) or not re.fullmatch(r"[0-9a-f]{16}", key.key_id):
         raise KeyringError("a key id is 16 lower-case hexadecimal digits: see keys.public_key_id() and keys.remote_key_id()")

@@ -35,6 +35,7 @@ from safepickle import (
     UnknownKeyError,
     cli,
     container,
+    inspect,
     openssf,
     read_key,
     resign,
@@ -240,6 +241,14 @@ def test_what_is_no_signature_does_not_replace_a_good_file(again: Any, value: An
     assert [each.name for each in tmp_path.iterdir()] == ["model.spkl"]
 
 
+@pytest.mark.parametrize("suite", [None, [], {}, 7, "rot13", "ED25519", "unknown suite 9"], ids=repr)
+def test_a_key_of_a_suite_that_is_none_is_no_key(suite: Any):
+    key = Foreign()
+    key.suite = suite
+    with pytest.raises(KeyringError, match="cannot be used"):
+        as_key(key)
+
+
 @pytest.mark.parametrize("verdict", [False, True, 0, "no", NotImplemented], ids=repr)
 def test_a_verdict_that_is_returned_and_not_raised_is_not_taken_for_yes(verdict: Any):
     """`verify` of other libraries returns False for a forgery: passed through as it is, everything would hold."""
@@ -320,6 +329,40 @@ def test_what_is_no_pins_file_pins_nothing(case: str, tmp_path: Path):
     with pytest.raises(FormatError, match="the pins file") as caught:
         Pins.read(path)
     assert str(path) in str(caught.value)
+
+
+def info_of(**named: Any) -> Any:
+    return verify(_file(b"".join(container.seal(b"\x80\x05N.", [], Keyring(TRAINER), **named))), key=TRAINER)
+
+
+def test_pins_are_for_files_that_a_key_vouches_for(tmp_path: Path):
+    """What `inspect` says without a key was chosen by whoever wrote the file."""
+    path, pins = put(tmp_path / "model.spkl", TRAINER, serial=7), Pins({"a/b": Pin(serial=7)})
+    pins.check(verify(path, key=TRAINER))
+    untrusted = inspect(path)
+    assert (untrusted.context, untrusted.serial) == ("a/b", 7)
+    with pytest.raises(AuthenticationError, match="nobody vouches"):
+        pins.check(untrusted)
+    for exact in (True, False):
+        with pytest.raises(AuthenticationError, match="once it was verified"):
+            pins.updated(untrusted, exact=exact)
+
+
+def test_a_file_without_context_or_serial_is_never_as_pinned():
+    pins = Pins({"a/b": Pin(serial=0), "c/d": Pin(header_sha256="0" * 64)})
+    for named, hint in (
+        ({"serial": 9}, "has no context"),
+        ({"context": "a/b"}, "this file has no serial"),
+        ({"context": "A/b", "serial": 9}, "no pin is for context 'A/b'"),
+        ({"context": "\uff41/b", "serial": 9}, r"no pin is for context '\\uff41/b'"),
+        ({"context": "c/d", "serial": 9}, "is pinned to the file with header digest 0{64}"),
+    ):
+        with pytest.raises(AuthenticationError, match=hint):
+            pins.check(info_of(**named))
+    pins.check(info_of(context="a/b", serial=0))
+    for named in ({"serial": 9}, {"context": "a/b"}):
+        with pytest.raises(AuthenticationError, match="once it was verified"):
+            pins.updated(info_of(**named))
 
 
 @posix
