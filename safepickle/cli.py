@@ -19,7 +19,7 @@ from . import __version__, container, openssf
 from .container import Info
 from .errors import AuthenticationError, FormatError, KeyringError, SafePickleError, elided
 from .keyring import AnyKey, Keyring, Trusted, as_keyring
-from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKey, SecretKey, parse_key
+from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKey, SecretKey, parse_key, public_half
 from .pins import Pins
 from .verifying import inspect, resign, sign, verify
 
@@ -360,8 +360,8 @@ def _pubkey(options: argparse.Namespace) -> int:
     key = _signer(options.key).primary
     if isinstance(key, SecretKey):
         raise _CannotError(f"key {key.key_id} is a secret key, which has no public half: make a key pair with `safepickle keygen --suite {ED25519}`")
-    public = key if isinstance(key, PublicKey) else getattr(key, "public_key", lambda: None)()
-    if not isinstance(public, PublicKey):
+    public = public_half(key)
+    if public is None:
         raise _CannotError(f"key {key.key_id} has no public half: whoever verifies with it asks its key service")
     print(public.to_pem().decode() if options.pem else public.to_text(), end="" if options.pem else "\n")
     return OK
@@ -422,7 +422,8 @@ def _each(paths: Iterable[str], run: Callable[[str], str], done: str) -> int:
             good += 1
         except KeyringError:
             raise
-        except (SafePickleError, OSError, ValueError) as error:
+        except (SafePickleError, OSError, ValueError, TypeError) as error:
+            # TypeError: a path with what looks like a key in it, which whoever writes into the folder may have put there.
             print(f"{_printable(path)}: REFUSED: {type(error).__name__}: {_printable(str(error))}")
             refused += 1
     print(f"{good} {done}, {refused} refused", file=sys.stderr)
@@ -454,7 +455,8 @@ def _pins_check(options: argparse.Namespace) -> int:
 
 def _pins_update(options: argparse.Namespace) -> int:
     expected = _expected(options)
-    key, pins = _keys(options.key), _pins(options, must_exist=False)
+    key, before = _keys(options.key), _pins(options, must_exist=False)
+    pins = before
 
     def run(path: str) -> str:
         nonlocal pins
@@ -465,7 +467,13 @@ def _pins_update(options: argparse.Namespace) -> int:
     code = _each(options.paths, run, "pinned")
     # All or nothing: a file that was refused leaves the pins as they were.
     if code == OK:
-        pins.write(options.pins)
+        # To verify large files takes minutes. What another update wrote by then would go back to what was read here.
+        if _pins(options, must_exist=False) != before:
+            raise _CannotError(f"{options.pins} was changed meanwhile, so nothing was written: run this again")
+        try:
+            pins.write(options.pins)
+        except OSError as error:
+            raise _CannotError(f"{options.pins} cannot be written: {error.strerror}") from None
     else:
         print(f"safepickle: {_printable(elided(options.pins))} was not changed", file=sys.stderr)
     return code
@@ -533,8 +541,8 @@ def _verified(
         if pins is not None:
             pins.check(info)
         return info, None
-    except (SafePickleError, OSError) as error:
-        # A file that cannot be read is refused, never skipped.
+    except (SafePickleError, OSError, TypeError) as error:
+        # A file that cannot be read is refused, never skipped; so is one whose name looks like a key (TypeError).
         return None, error
 
 
@@ -584,7 +592,8 @@ def _inspect(options: argparse.Namespace) -> int:
         info = inspect(source, key=_keys(options.key) if options.key else None)
     except KeyringError:
         raise
-    except (SafePickleError, OSError) as error:
+    except (SafePickleError, OSError, TypeError) as error:
+        # TypeError: its name looks like a key.
         print(f"{_printable(options.path)}: REFUSED: {type(error).__name__}: {error}")
         return REFUSED
     if options.format == "json":

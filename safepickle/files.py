@@ -22,6 +22,8 @@ __all__ = ["Bytes", "check_mode", "check_writers", "open_regular", "read_regular
 # What TOML does not look into for keys: text, closed or not, and comments. Three quotes begin text of several lines.
 _OPAQUE: Final = re.compile(rb"""(?P<lines>\"{3}|'{3})|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+""")
 _MAX_DOTS: Final = 8
+# Whether files can be named by an open folder and the name in it.
+_HAS_FOLDERS: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 
 Bytes = bytes | bytearray | memoryview
 
@@ -29,12 +31,13 @@ Bytes = bytes | bytearray | memoryview
 def open_regular(path: str) -> tuple[io.FileIO, os.stat_result] | None:
     """Open a file to read and return it with its status, or None if it is not a regular file. Raises `OSError`, `ValueError` for no path."""
     # Without blocking, so that a pipe in place of the file is refused rather than waited for.
-    file = io.FileIO(os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)), "rb")
-    status = os.fstat(file.fileno())
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        file.close()
+        # Before it becomes a file object: FileIO refuses a folder, and leaves its descriptor open.
+        os.close(descriptor)
         return None
-    return file, status
+    return io.FileIO(descriptor, "rb"), status
 
 
 def read_regular(path: str, what: str, limit: int) -> tuple[bytes, os.stat_result]:
@@ -87,34 +90,56 @@ def replacing(path: str, mode: int | None, *, old: os.stat_result | None = None)
     `mode` is that of the new file; None leaves it to the umask. `old` is the status of the file that the new one is made from:
     root leaves the file to its owner, and if by then another file stands at the path, or it was changed, that one stays.
     """
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".safepickle-{secrets.token_hex(8)}.tmp")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    # Never more open than what it replaces, not even before fchmod. Without a mode it is as open as any new file.
-    descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600)
-    try:
-        with io.FileIO(descriptor, "wb") as sibling:
+    with _in_folder(path) as (folder, target):
+        temporary = os.path.join(os.path.dirname(target), f".safepickle-{secrets.token_hex(8)}.tmp")
+        try:
+            # Never more open than what it replaces, not even before fchmod. Without a mode it is as open as any new file.
+            descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=folder)
+        except OSError as error:
+            error.filename = path
+            raise
+        try:
+            with io.FileIO(descriptor, "wb") as sibling:
+                if old is not None:
+                    _keep_owner(sibling, old)
+                if mode is not None and hasattr(os, "fchmod"):
+                    os.fchmod(sibling.fileno(), mode)
+                yield sibling
+                os.fsync(sibling.fileno())
             if old is not None:
-                _keep_owner(sibling, old)
-            if mode is not None and hasattr(os, "fchmod"):
-                os.fchmod(sibling.fileno(), mode)
-            yield sibling
-            os.fsync(sibling.fileno())
-        if old is not None:
-            _check_unchanged(path, old)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-    if os.name == "posix":
-        # The rename is done; a folder that cannot be opened or synced makes it no failure.
-        with contextlib.suppress(OSError):
-            directory = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
+                _check_unchanged(os.stat(target, dir_fd=folder, follow_symlinks=False), old, path)
             try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+                os.replace(temporary, target, src_dir_fd=folder, dst_dir_fd=folder)
+            except OSError as error:
+                error.filename, error.filename2 = path, None
+                raise
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary, dir_fd=folder)
+            raise
+        if folder is not None:
+            # The rename is done; a folder that cannot be synced makes it no failure.
+            with contextlib.suppress(OSError):
+                os.fsync(folder)
+
+
+@contextlib.contextmanager
+def _in_folder(path: str) -> Iterator[tuple[int | None, str]]:
+    """Hand out the folder of the path, opened, and the name in it; or None and the path, where folders are not opened or this one cannot be read.
+
+    It is opened once: whoever may rename it could put a link in its place meanwhile, and what is written, looked at and renamed
+    would be in different folders, one of them not theirs.
+    """
+    folder = None
+    if _HAS_FOLDERS:
+        with contextlib.suppress(OSError):
+            folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        yield folder, path if folder is None else os.path.basename(path)
+    finally:
+        if folder is not None:
+            os.close(folder)
 
 
 def _keep_owner(file: io.FileIO, old: os.stat_result) -> None:
@@ -125,13 +150,12 @@ def _keep_owner(file: io.FileIO, old: os.stat_result) -> None:
             os.fchown(file.fileno(), old.st_uid, old.st_gid)
 
 
-def _check_unchanged(path: str, old: os.stat_result) -> None:
-    """Refuse to go on if the file at the path is not the one of that status, as it was then.
+def _check_unchanged(now: os.stat_result, old: os.stat_result, path: str) -> None:
+    """Refuse to go on if the file that stands there now is not the one of the old status, as it was then.
 
     There is no renaming under a condition, so a file that is put there between this and the rename is still lost; but that is
     a moment, and not the minutes that a large file may take.
     """
-    now = os.lstat(path)
     if (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns) != (old.st_dev, old.st_ino, old.st_size, old.st_mtime_ns):
         raise OSError(f"{path} was replaced or changed while it was read, so nothing was written: run this again on the file that stands there now")
 

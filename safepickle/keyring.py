@@ -13,7 +13,7 @@ import itertools
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
@@ -32,6 +32,7 @@ from .keys import (
     Verifier,
     as_key,
     parse_key,
+    public_half,
     read_key,
     read_trusted,
 )
@@ -73,7 +74,11 @@ class Trusted:
 
     def outside(self, now: float) -> str:
         """Say why the key is not trusted now, or return an empty text."""
-        moment = datetime.fromtimestamp(now, UTC)
+        try:
+            moment = datetime.fromtimestamp(now, UTC)
+        except (OverflowError, OSError, TypeError, ValueError):
+            # A comparison with NaN is false, so nothing would ever have expired.
+            raise KeyringError("the time is no number of seconds since 1970 up to the year 9999: set the clock, or correct `now`") from None
         if self.not_before is not None and moment < self.not_before:
             return f"is trusted from {self.not_before.isoformat()} on"
         if self.not_after is not None and moment >= self.not_after:
@@ -142,6 +147,9 @@ class Keyring:
         Raises `KeyringError` if it is not a keyring file, others than this user and root can write it, or a key in it is unusable.
         """
         where = os.fspath(path)
+        # The file behind a link: whose that file is, is checked, while anyone may have made the link and what lies beside it.
+        with contextlib.suppress(ValueError):
+            where = os.path.realpath(where)
         table = [_read_table(where)]
         try:
             # Handed on and not kept, as in `keys.parse_key`: a key may stand in it by mistake.
@@ -195,12 +203,11 @@ class Keyring:
     def sign(self, digest: bytes, *, now: float | None = None) -> tuple[Signature, ...]:
         """Return the primary's signature over a 32-byte digest. Raises `KeyringError` if the primary cannot, or may not now."""
         key = self.signer(now=now)
-        made = Signature(key.suite, key.key_id, key.sign(digest))
-        # What a key service answers is not ours; a file with it could not be read.
-        length = SUITES[made.suite].signature_bytes
-        if len(made.value) != length:
-            raise KeyringError(f"key {key.key_id} made a signature of {len(made.value)} bytes, and one of {key.suite} has {length}")
-        return (made,)
+        made: Any = key.sign(digest)
+        length = SUITES[key.suite].signature_bytes
+        if not isinstance(made, bytes) or len(made) != length:
+            raise KeyringError(f"key {key.key_id} made no signature of {length} bytes, as suite {key.suite} has it: correct its `sign`")
+        return (Signature(key.suite, key.key_id, made),)
 
     def verify(self, digest: bytes, signatures: tuple[Signature, ...], *, threshold: int = 1, now: float | None = None) -> tuple[str, ...]:
         """Return the ids of the trusted keys that signed the 32-byte digest.
@@ -220,7 +227,10 @@ class Keyring:
             elif member is not None:
                 if not isinstance(member.key, (SecretKey, PrivateKey, PublicKey)) and not isinstance(member.key, Verifier):
                     raise KeyringError(f"key {signature.key_id} can sign and not verify: add its public key to the keyring, or a key that verifies")
-                member.key.verify(digest, signature.value)
+                check: Callable[[bytes, bytes], object] = member.key.verify
+                # Of other libraries it returns False for a forgery.
+                if check(digest, signature.value) is not None:
+                    raise KeyringError(f"`verify` of key {signature.key_id} returned something: it must return None, or raise AuthenticationError")
                 good.append(signature.key_id)
         if not good and skipped:
             raise AuthenticationError(f"no signature of the file counts: {'; '.join(skipped)}; have it signed again with a key that you trust")
@@ -304,9 +314,9 @@ def as_keyring(key: Any) -> Keyring:
 
 
 def _halves(key: Key) -> list[bytes]:
-    """Return the public keys that a key pair is made of."""
-    public = key.public_key() if isinstance(key, PrivateKey) else key
-    if not isinstance(public, PublicKey):
+    """Return the public keys that a key pair is made of, wherever it lives."""
+    public = public_half(key)
+    if public is None:
         return []
     return [public.raw[:32], public.raw[32:]] if public.suite == HYBRID else [public.raw]
 

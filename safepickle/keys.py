@@ -23,7 +23,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, Protocol, TypeVar, runtime_checkable
 
@@ -49,6 +49,7 @@ __all__ = [
     "check_not_writable",
     "ecdsa_from_der",
     "parse_key",
+    "public_half",
     "public_key_id",
     "read_key",
     "read_regular",
@@ -136,6 +137,12 @@ _MIN_DER_BYTES: Final = 40
 _SSH: Final = re.compile(rb"openssh-key-v1\0|\0\0\0.(?:ssh-|ecdsa-|sk-)", re.DOTALL)
 _BASE64: Final = re.compile(rb"[A-Za-z0-9+/]+")
 _URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+# A word of text that may be a key in base64; the shortest one, Ed25519 in DER or of OpenSSH, takes 59 characters.
+_WORD: Final = re.compile(rb"[A-Za-z0-9+/_-]{40,}")
+# What `xxd`, `openssl` and shells write.
+_HEX: Final = re.compile(rb"(?:[0-9A-Fa-f]{2}[\s:]*)+")
+# A key within text within text: base64 of PEM in UTF-16, as a store may hold it, is two deep.
+_MAX_WRAPPINGS: Final = 3
 _URIS: Final = "'env:NAME', 'file:PATH', 'awskms:KEY', 'pkcs11:...' or 'vault:MOUNT/NAME'"
 
 
@@ -498,6 +505,15 @@ def _named(label: bytes, suite: str, what: bytes) -> str:
     return digest.digest()[:KEY_ID_BYTES].hex()
 
 
+def public_half(key: Any) -> PublicKey | None:
+    """Return the public key that a key is or has, wherever its other half lives, or None if it has none."""
+    if isinstance(key, PublicKey):
+        return key
+    made = getattr(key, "public_key", None)
+    public = made() if callable(made) else None
+    return public if isinstance(public, PublicKey) else None
+
+
 def as_key(key: Any) -> Key:
     """Return the key that `key` is or names: a key object, a key URI, or raw bytes of at least 32."""
     if isinstance(key, (SecretKey, PrivateKey, PublicKey)):
@@ -517,7 +533,7 @@ def as_key(key: Any) -> Key:
 
 
 def _checked_foreign(key: Signer | Verifier) -> Signer | Verifier:
-    if key.suite not in SUITES:
+    if not isinstance(key.suite, str) or key.suite not in SUITES:
         raise KeyringError(f"a key of suite {elided(str(key.suite))!a} cannot be used: there are {', '.join(SUITES)}")
     if not isinstance(key.key_id, str) or not re.fullmatch(r"[0-9a-f]{16}", key.key_id):
         raise KeyringError("a key id is 16 lower-case hexadecimal digits: see keys.public_key_id() and keys.remote_key_id()")
@@ -905,14 +921,19 @@ def _checked_secret(secret: Any) -> bytes:
         )
     if len(secret) > MAX_SECRET_BYTES:
         raise KeyringError(f"a secret of {len(secret)} bytes is too long: at most {MAX_SECRET_BYTES}")
-    if isinstance(secret, _PublicBytes) or _is_other_key(secret) or _is_other_key(_unwrapped(secret)):
+    if isinstance(secret, _PublicBytes) or _holds_other_key(secret, _MAX_WRAPPINGS):
         raise KeyringError(
-            "these bytes are a textual, PEM, DER, ssh or JSON key, its bare base64, or a file of such, not a secret: use read_key(), or from_text() "
-            "or from_pem() of its class; a public key must never serve as a secret"
+            "these bytes are a textual, PEM, DER, ssh or JSON key, its bare base64 or hexadecimal, or a file of such, not a secret: use read_key(), "
+            "or from_text() or from_pem() of its class; a public key must never serve as a secret"
         )
     if len(set(secret)) < MIN_DISTINCT_BYTES:
         raise KeyringError("these bytes are not random: make a key with SecretKey.generate()")
     return bytes(secret)
+
+
+def _holds_other_key(data: bytes | bytearray, wrappings: int) -> bool:
+    """Tell whether the bytes are a key in some other form, or what tools, shells and stores make of one."""
+    return _is_other_key(data) or (wrappings > 0 and any(_holds_other_key(each, wrappings - 1) for each in _unwrapped(data)))
 
 
 def _is_other_key(data: bytes | bytearray) -> bool:
@@ -926,9 +947,21 @@ def _is_other_key(data: bytes | bytearray) -> bool:
     return sequence.end() + length == len(data)
 
 
-def _unwrapped(data: bytes | bytearray) -> bytes:
-    """Return what the bytes stand for if they are base64, of either alphabet, with or without line ends and padding; else nothing."""
-    text = b"".join(data.split()).rstrip(b"=").translate(_URL_SAFE)
+def _unwrapped(data: bytes | bytearray) -> Iterator[bytes]:
+    """Yield what the bytes may stand for: as UTF-16, as hexadecimal, and as base64, of either alphabet, as a whole and each word of it."""
+    if b"\0" in data:
+        # UTF-16 of what is ASCII, from either end, with or without its mark.
+        yield bytes(data.replace(b"\0", b"").removeprefix(b"\xff\xfe").removeprefix(b"\xfe\xff"))
+    if _HEX.fullmatch(data):
+        yield bytes.fromhex(data.replace(b":", b"").decode("ascii"))
+    yield _from_base64(b"".join(data.split()).rstrip(b"="))
+    for word in _WORD.findall(data):
+        yield _from_base64(word)
+
+
+def _from_base64(text: bytes) -> bytes:
+    """Return what the text stands for if it is base64, without padding; else nothing."""
+    text = text.translate(_URL_SAFE)
     if not _BASE64.fullmatch(text):
         return b""
     # A last character alone, of a text that was cut short, stands for no byte.

@@ -28,16 +28,16 @@ import io
 import json
 import os
 import re
-import stat
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import InitVar, dataclass, field
 from types import MappingProxyType
 from typing import IO, Any, Final, NoReturn
 
-from .errors import AuthenticationError, FormatError, KeyringError, UnknownKeyError
+from .errors import AuthenticationError, FormatError, KeyringError, UnknownKeyError, elided
+from .files import open_regular
 from .keyring import Keyring
-from .keys import ECDSA_P256, MAX_KEY_FILE_BYTES, PrivateKey, PublicKey, check_not_writable, parse_key, public_key_id, read_regular
+from .keys import ECDSA_P256, MAX_KEY_FILE_BYTES, PrivateKey, PublicKey, check_not_writable, parse_key, public_half, public_key_id, read_regular
 
 __all__ = [
     "Bundle",
@@ -136,7 +136,7 @@ class BundleKey:
 
         `barred` says why the key does not count, and is empty for one that does.
         """
-        public = _public_half(key)
+        public = public_half(key)
         if public is None or public.suite != ECDSA_P256:
             kind = f"of suite {key.suite}" if hasattr(key, "suite") else f"that is {type(key).__name__}"
             raise KeyringError(
@@ -151,20 +151,28 @@ class BundleKey:
         Raises `KeyringError` if it is no such key or others than its owner can write the file: who writes it says whom to trust.
         """
         where = os.fspath(path)
-        data, mode = read_regular(where, "public key file", MAX_KEY_FILE_BYTES)
-        if os.name == "posix":
-            check_not_writable(where, "public key file", mode)
+        # The content is handed on and not kept, and the error raised from here: the file that is named by mistake is that of the private key.
+        *content, mode = read_regular(where, "public key file", MAX_KEY_FILE_BYTES)
+        try:
+            key = cls._of_file(content.pop())
+        except KeyringError as error:
+            message = f"the public key file {elided(where)}: {error}"
+        else:
+            if os.name == "posix":
+                check_not_writable(where, "public key file", mode)
+            return key
+        raise KeyringError(message)
+
+    @classmethod
+    def _of_file(cls, data: bytes) -> BundleKey:
         lines = [line.strip() for line in data.splitlines()]
         text = b"\n".join(line for line in lines if line and not line.startswith(b"#"))
-        try:
-            if text.startswith(b"-----BEGIN PUBLIC KEY-----"):
-                return cls(text)
-            key = parse_key(text, "it")
-            if isinstance(key, PublicKey):
-                return cls.of(key)
-        except KeyringError as error:
-            raise KeyringError(f"the public key file {where}: {error}") from None
-        raise KeyringError(f"the public key file {where} holds a key that can sign: keep it where files are signed, and put its public key here")
+        if text.startswith(b"-----BEGIN PUBLIC KEY-----"):
+            return cls(text)
+        key = parse_key(text, "it")
+        if not isinstance(key, PublicKey):
+            raise KeyringError("it holds a key that can sign: keep that where files are signed, and put its public key here")
+        return cls.of(key)
 
     def verify(self, message: bytes, signature: bytes) -> None:
         """Return if the DER signature over the message holds, else raise `AuthenticationError`."""
@@ -186,11 +194,6 @@ class BundleKey:
         return f"<BundleKey {getattr(self, 'key_id', '')} {getattr(self, 'curve', '')}>"
 
 
-def _public_half(key: Any) -> PublicKey | None:
-    public = key if isinstance(key, PublicKey) else getattr(key, "public_key", lambda: None)()
-    return public if isinstance(public, PublicKey) else None
-
-
 def bundle_keys(ring: Keyring | None, more: Iterable[BundleKey | PublicKey | PrivateKey] = (), *, now: float | None = None) -> tuple[BundleKey, ...]:
     """Return the keys that may sign bundles: those of suite "ecdsa-p256-sha256" of a keyring, and `more`.
 
@@ -203,7 +206,7 @@ def bundle_keys(ring: Keyring | None, more: Iterable[BundleKey | PublicKey | Pri
     found: dict[str, BundleKey] = {}
     for member in () if ring is None else ring.members:
         # A key that lives elsewhere may have no public half to be had; a bundle that names it is then by an unknown key.
-        if member.key.suite == ECDSA_P256 and _public_half(member.key) is not None:
+        if member.key.suite == ECDSA_P256 and public_half(member.key) is not None:
             reason = _DENIED if member.key.key_id in denied else member.outside(moment)
             made = BundleKey.of(member.key, barred=reason)
             found[made.hint] = made
@@ -434,13 +437,12 @@ def _leaves(part: str, system: Any = os.path) -> bool:
 
 def _digest_of(path: str, name: str) -> str:
     try:
-        # Without blocking, so that a pipe in place of the file is refused rather than waited for.
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+        opened = open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise AuthenticationError(f"{_told(name)} is missing: the bundle lists it; fetch the folder again, whole, from where it was made") from None
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise AuthenticationError(f"{_told(name)} is not a regular file, and the bundle lists it as one: fetch the folder again")
+    if opened is None:
+        raise AuthenticationError(f"{_told(name)} is not a regular file, and the bundle lists it as one: fetch the folder again")
+    with opened[0] as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -484,10 +486,10 @@ def find_bundle(path: str | os.PathLike[str]) -> str:
 def read_bundle(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a bundle file. Raises `FormatError` if it is too large or not a regular file, `OSError`."""
     where = os.fspath(path)
-    descriptor = os.open(where, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise FormatError(f"the bundle {_told(where)} is not a regular file")
+    opened = open_regular(where)
+    if opened is None:
+        raise FormatError(f"the bundle {_told(where)} is not a regular file")
+    with io.BufferedReader(opened[0]) as file:
         data = file.read(MAX_BUNDLE_BYTES + 1)
     _check_size(len(data))
     return data

@@ -93,8 +93,8 @@ class _Service:
         except ClientError as error:
             # None: the text of KMS may repeat the request, and with it who asked.
             raise _refusal(operation, key, str(error.response.get("Error", {}).get("Code", ""))) from None
-        except (BotoCoreError, ResponseParserError, ValueError, TypeError, AttributeError, LookupError) as error:
-            # The last three are what botocore runs into when the answer is JSON, and not that of KMS.
+        except (BotoCoreError, ResponseParserError, ValueError, TypeError, AttributeError, LookupError, RuntimeError) as error:
+            # The last four are what botocore runs into when the answer is JSON, and not that of KMS: nested too deep, or a date that is none.
             raise KeyringError(f"AWS KMS cannot be asked to {operation} with {key}: {_reason(type(error).__name__)}") from None
         return answer if isinstance(answer, dict) else {}
 

@@ -243,22 +243,23 @@ def _in_session(place: _Place, pin_source: str | None, act: Callable[[Any, Calla
             with suppress(UserNotLoggedIn):
                 found = attempt(token.open())
         if found is None:
-            secret = pin()
+            # Handed on and not kept: reports of errors may show the local variables of each frame.
+            held = [pin()]
             # Logged in already, and so it saw all that there is.
-            with suppress(UserAlreadyLoggedIn), _refusing(place, secret):
-                found = attempt(token.open(user_pin=secret))
+            with suppress(UserAlreadyLoggedIn), _refusing(place, _mark(token, place, held[0])):
+                found = attempt(token.open(user_pin=held.pop()))
     return found
 
 
 @contextmanager
-def _refusing(place: _Place, pin: str | None) -> Iterator[None]:
-    """Remember a PIN that the token says is wrong."""
+def _refusing(place: _Place, mark: int) -> Iterator[None]:
+    """Remember the mark of a PIN that the token says is wrong."""
     from pkcs11.exceptions import PinIncorrect
 
     try:
         yield
     except PinIncorrect:
-        _REFUSED_PINS.add(hash((place.module, place.token, pin)))
+        _REFUSED_PINS.add(mark)
         raise KeyringError(f"{place}: PinIncorrect: {_HINTS['PinIncorrect']}") from None
 
 
@@ -268,9 +269,15 @@ def _pin(token: Any, place: _Place, pin_source: str | None) -> str:
         raise KeyringError(f"{place}: {_HINTS['UserNotLoggedIn']}")
     _check_pin_state(int(token.flags), place)
     pin = remote.secret(pin_source, "PIN")
-    if hash((place.module, place.token, pin)) in _REFUSED_PINS:
+    if _mark(token, place, pin) in _REFUSED_PINS:
+        del pin
         raise KeyringError(f"{place}: the token refused the PIN of {pin_source} before, so it is not tried again: correct it")
     return pin
+
+
+def _mark(token: Any, place: _Place, pin: str | None) -> int:
+    """Return what stands for a PIN of a token, by what the token says of itself: a URI may name it in several ways."""
+    return hash((place.module, *sorted(_identity(token).items()), pin))
 
 
 def _check_pin_state(flags: int, place: _Place) -> None:
@@ -349,9 +356,9 @@ def _signed(place: _Place, pin_source: str | None, suite: str, message: bytes) -
         private = _private_key(session, place)
         if private is None:
             return None
-        again = pin() if _always(private) else None
-        with _refusing(place, again):
-            return bytes(private.sign(data, mechanism=mechanism, pin=again))
+        held = [pin() if _always(private) else None]
+        with _refusing(place, _mark(session.token, place, held[0])):
+            return bytes(private.sign(data, mechanism=mechanism, pin=held.pop()))
 
     signature = _in_session(place, pin_source, sign)
     if signature is None:

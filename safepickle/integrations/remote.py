@@ -21,6 +21,7 @@ from typing import Any, Final, NoReturn
 from urllib.parse import SplitResult, unquote_to_bytes, urlsplit
 
 from safepickle import AuthenticationError, KeyringError, PublicKey
+from safepickle.errors import elided
 from safepickle.keys import REMOTE_HMAC, ecdsa_from_der, read_regular, signed_message
 
 __all__ = [
@@ -82,17 +83,21 @@ def secret(source: str, what: str) -> str:
         except ValueError:
             value = ""
         if not value:
-            raise KeyringError(f"the environment variable {name!a}, which should hold the {what}, is not set")
+            raise KeyringError(f"the environment variable {elided(name)!a}, which should hold the {what}, is not set")
     elif scheme == "file" and name:
-        data, mode = read_regular(name, f"file of the {what}", MAX_SECRET_BYTES)
+        # Handed on and not kept: reports of errors may show the local variables of each frame.
+        *content, mode = read_regular(name, f"file of the {what}", MAX_SECRET_BYTES)
         if os.name == "posix" and stat.S_IMODE(mode) & 0o027:
-            raise KeyringError(f"the file of the {what}, {name}, is open to others (mode {stat.S_IMODE(mode):04o}): run `chmod 600 {name}`")
-        value = data.decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
+            content.clear()
+            shown = elided(name)
+            raise KeyringError(f"the file of the {what}, {shown}, is open to others (mode {stat.S_IMODE(mode):04o}): run `chmod 600 {shown}`")
+        value = content.pop().decode("utf-8", "replace").removesuffix("\n").removesuffix("\r")
     else:
         # Not repeated: it may be the secret itself.
         raise KeyringError(f"the source of the {what} is env:NAME or file:PATH; the {what} itself stands in no URI")
     if not value or not value.isprintable() or "\ufffd" in value:
-        raise KeyringError(f"what {source} holds is not a {what}: one line of text")
+        del value
+        raise KeyringError(f"what {elided(source)} holds is not a {what}: one line of text")
     return value
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import http.client
 import json
 import os
@@ -71,6 +72,24 @@ class _Server:
 
     def call(self, operation: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return `data` of the answer to `GET`, or to `POST` with a body, of MOUNT/operation."""
+        status, data, problem = self._exchanged(operation, body)
+        if problem:
+            raise KeyringError(f"Vault cannot be asked for {operation}: {problem}: check the address, the network and the CA")
+        if status != 200:
+            hint = _STATUS.get(status, "a redirect is not followed: give the address of the active server" if 300 <= status < 400 else "see its log")
+            raise KeyringError(f"Vault refuses {operation} with {self}: HTTP {status}: {hint}")
+        answer = None
+        with contextlib.suppress(ValueError, RecursionError, KeyError, TypeError):
+            answer = json.loads(data)["data"]
+        if not isinstance(answer, dict):
+            raise KeyringError(f"Vault gave an answer to {operation} that is not one of its own: check the address")
+        return answer
+
+    def _exchanged(self, operation: str, body: dict[str, Any] | None) -> tuple[int, bytes, str]:
+        """Return status and content of the answer, or what kind of error kept it from coming.
+
+        Told and not raised: reports of errors may show the local variables of each frame, and the token is in this one.
+        """
         parts = remote.checked_address(self.address, "Vault")
         headers = {"X-Vault-Token": remote.secret(self.token_source, "Vault token"), "X-Vault-Request": "true", "Content-Type": "application/json"}
         if self.namespace:
@@ -82,22 +101,12 @@ class _Server:
             try:
                 connection.request("GET" if text is None else "POST", path, text, headers)
                 with connection.getresponse() as response:
-                    status, data = response.status, response.read(_MAX_ANSWER_BYTES)
+                    return response.status, response.read(_MAX_ANSWER_BYTES), ""
             finally:
                 connection.close()
         except (OSError, http.client.HTTPException, ValueError) as error:
             # The class alone: TimeoutError, ConnectionRefusedError, SSLCertVerificationError. ValueError is a header that cannot be sent.
-            raise KeyringError(f"Vault cannot be asked for {operation}: {type(error).__name__}: check the address, the network and the CA") from None
-        if status != 200:
-            hint = _STATUS.get(status, "a redirect is not followed: give the address of the active server" if 300 <= status < 400 else "see its log")
-            raise KeyringError(f"Vault refuses {operation} with {self}: HTTP {status}: {hint}")
-        try:
-            answer = json.loads(data)["data"]
-        except (ValueError, RecursionError, KeyError, TypeError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise KeyringError(f"Vault gave an answer to {operation} that is not one of its own: check the address")
-        return answer
+            return 0, b"", type(error).__name__
 
     def _connection(self, scheme: str, host: str, port: int | None) -> http.client.HTTPConnection:
         if scheme == "http":
@@ -159,7 +168,7 @@ def _described(server: _Server, version: int | None) -> _Found:
     kind, newest = data.get("type"), data.get("latest_version")
     if kind not in (_MAC_TYPE, *_TYPES) or data.get("derived") is True:
         raise KeyringError(f"{server} is not of type ecdsa-p256, ed25519 or hmac, or it is a derived one: make a key of such a type")
-    if not isinstance(newest, int) or newest < 1:
+    if type(newest) is not int or newest < 1:
         raise KeyringError(f"{server} has no version")
     used = newest if version is None else version
     if used > newest:
@@ -177,7 +186,7 @@ def _described(server: _Server, version: int | None) -> _Found:
 def _public_key(text: str, suite: str, server: _Server) -> PublicKey:
     """Return the public key as the transit engine tells it: PEM for a curve of NIST, base64 of the 32 bytes for Ed25519."""
     if suite == ECDSA_P256:
-        public = PublicKey.from_pem(text.encode("utf-8"))
+        public = PublicKey.from_pem(text.encode("ascii", "replace"))
         if public.suite != suite:
             raise KeyringError(f"{server} gave a public key of suite {public.suite} for one of {suite}")
         return public

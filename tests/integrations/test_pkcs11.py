@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -289,9 +290,39 @@ def test_a_wrong_pin_is_tried_once_by_a_key_that_asks_each_time(monkeypatch: pyt
     monkeypatch.setenv("SOME_PIN", "a-third-wrong-pin")
     key = read_key(uri("always", "&pin-source=env:SOME_PIN"))
     refused(KeyringError, "PinIncorrect", lambda: key.sign(DIGEST), PIN)
-    refused(KeyringError, "not tried again", lambda: key.sign(DIGEST), PIN)
+    refused(KeyringError, "before, so it is not tried again", lambda: key.sign(DIGEST), PIN)
     monkeypatch.setenv("SOME_PIN", PIN)
     key.verify(DIGEST, key.sign(DIGEST))
+
+
+def test_a_wrong_pin_is_tried_once_however_the_token_is_named(monkeypatch: pytest.MonkeyPatch):
+    """By its label, then by its serial number, manufacturer or model: each a further attempt, and after a few the token locks itself."""
+    adapter.close_sessions()
+    monkeypatch.setenv("SOME_PIN", "a-fourth-wrong-pin")
+    (found,) = (each for each in pkcs11.lib(MODULE).get_tokens() if each.label == "models")
+    identity = adapter._identity(found)
+    refused(KeyringError, "PinIncorrect", lambda: read_key(uri("private public", "&pin-source=env:SOME_PIN")), PIN)
+    for name in (f"serial={identity['serial']}", f"token=models;serial={identity['serial']}", f"token=models;model={quote(identity['model'])}"):
+        other = f"pkcs11:{name};object=private%20public?module-path={MODULE}&pin-source=env:SOME_PIN"
+        refused(KeyringError, "before, so it is not tried again", lambda other=other: read_key(other), PIN)
+
+
+@pytest.mark.parametrize("label", ["private public", "always"])
+def test_no_frame_of_an_error_about_a_pin_holds_it(label: str, monkeypatch: pytest.MonkeyPatch):
+    """A PIN that is refused is often the right one of another token, or one with a slip. Reports of errors show the variables of every frame."""
+    adapter.close_sessions()
+    pin = f"a-wrong-pin-for-{label}"
+    if label == "always":
+        read_key(uri("p256")).sign(DIGEST)
+    monkeypatch.setenv("SOME_PIN", pin)
+    for hint in ("PinIncorrect", "before, so it is not tried again"):
+        with pytest.raises(KeyringError, match=hint) as caught:
+            read_key(uri(label, "&pin-source=env:SOME_PIN")).sign(DIGEST)
+        frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__) if frame.f_code.co_filename == adapter.__file__]
+        assert frames
+        # Of plain values only: objects of a session that is closed have no text any more.
+        plain = [each for frame in frames for each in frame.f_locals.values() if isinstance(each, (str, bytes, list, tuple, dict))]
+        assert pin not in repr(plain)
 
 
 def test_the_last_attempt_of_a_token_is_not_used_up():
