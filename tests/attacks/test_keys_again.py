@@ -43,7 +43,7 @@ from safepickle import (
     verify,
 )
 from safepickle.integrations import remote, vault
-from safepickle.keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, as_key
+from safepickle.keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, _from_text, _to_text, as_key, parse_key
 
 TRAINER, APPROVER, THIEF = (PrivateKey.generate() for _ in range(3))
 CURVE = PrivateKey.generate(ECDSA_P256)
@@ -134,6 +134,57 @@ def test_two_entries_of_one_key_id_count_once():
     assert len(ring.verify(DIGEST, signatures)) == 2
     with pytest.raises(AuthenticationError, match=r"1 trusted key\(s\) signed"):
         ring.verify(DIGEST, signatures, threshold=2)
+
+
+@pytest.mark.parametrize("suite", [ED25519, HYBRID, ECDSA_P256])
+def test_a_key_with_bytes_behind_it_is_none(suite: str):
+    """Its halves are cut out of it: what stands behind them would be a second key id of the same person."""
+    private = PrivateKey.generate(suite)
+    for raw in (private.public_key().raw + b"x", private.public_key().raw[:-1], bytearray(private.public_key().raw), b"", None):
+        with pytest.raises(KeyringError, match="a public key of suite"):
+            PublicKey(suite, raw)  # type: ignore[arg-type]
+    for raw in (private._raw + b"x", private._raw[:-1], bytearray(private._raw), b"", None):
+        with pytest.raises(KeyringError, match="a private key of suite"):
+            PrivateKey(suite, raw)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "key", [SecretKey(hashlib.sha256(b"x").digest()), TRAINER, TRAINER.public_key(), CURVE], ids=lambda each: type(each).__name__
+)
+def test_a_textual_key_under_another_id_is_refused_though_its_checksum_holds(key: Any):
+    """SPEC.md, 3.1: whoever reviews a keyring goes by the id."""
+    form = key.to_text().partition("_")[0]
+    _, payload = _from_text(key.to_text(), form)
+    assert _to_text(form, key.key_id, payload) == key.to_text()
+    for key_id in ("0" * 16, THIEF.key_id):
+        with pytest.raises(KeyringError, match=f"says key id {key_id} but its .* has key id {key.key_id}"):
+            parse_key(_to_text(form, key_id, payload).encode(), "it")
+
+
+@pytest.mark.parametrize(
+    "key_id", ["0123456789ABCDEF", f" {TRAINER.key_id}", TRAINER.key_id[:-1], f"{TRAINER.key_id}\n", "\u0661" * 16, 7, b"0" * 16, None]
+)
+def test_an_id_of_a_foreign_key_has_one_spelling(key_id: Any):
+    """In capitals it would be a second key, and no deny-list would name it."""
+    key = Foreign()
+    key.key_id = key_id
+    with pytest.raises(KeyringError, match="16 lower-case hexadecimal digits"):
+        Keyring(None, TRAINER.public_key(), key)
+
+
+@pytest.mark.parametrize("pem", [b"%s-----BEGIN", b"%sx", b"%s# a comment", b"%s\0", b"%s-----BEGIN PUBLIC KEY-----\nAAAA\n"])
+def test_nothing_stands_behind_a_key_in_pem(pem: bytes):
+    with pytest.raises(KeyringError, match="text between or around"):
+        PublicKey.from_pem(pem % TRAINER.public_key().to_pem())
+
+
+def test_a_key_that_only_signs_verifies_nothing():
+    class Signing:
+        suite, key_id = ED25519, TRAINER.key_id
+        sign = TRAINER.sign
+
+    with pytest.raises(KeyringError, match="can sign and not verify"):
+        Keyring(Signing()).verify(DIGEST, Keyring(TRAINER).sign(DIGEST))
 
 
 # --- a secret that everyone has ----------------------------------------------------------------------------------
@@ -293,6 +344,41 @@ def test_denied_and_out_of_time_holds_of_every_suite_and_form(suite: str, form: 
 
 
 # --- files -------------------------------------------------------------------------------------------------------
+
+
+KEY = f'[[key]]\npublic = "{TRAINER.public_key().to_text()}"\n'
+NO_RING = {
+    "another version": (f"keyring = 2\n{KEY}", "must say `keyring = 1`"),
+    "a key that is one table": (f"keyring = 1\n{KEY}".replace("[[key]]", "[key]"), r"keys are written \[\[key\]\]"),
+    "a key that is text": (f'keyring = 1\nkey = ["{TRAINER.public_key().to_text()}"]', r"keys are written \[\[key\]\]"),
+    "a name that is a number": (f"keyring = 1\n{KEY}name = 7", "are text"),
+    "a comment that is a list": (f"keyring = 1\n{KEY}comment = []", "are text"),
+    "one name twice": (
+        f'keyring = 1\n{KEY}name = "a"\n{KEY.replace(TRAINER.public_key().to_text(), THIEF.public_key().to_text())}name = "a"',
+        "same name",
+    ),
+    "one key twice": (f"keyring = 1\n{KEY}{KEY}", "twice"),
+    "a denial that is one table": (f'keyring = 1\n{KEY}[denied]\nkey_id = "{TRAINER.key_id}"', r"keys are written \[\[denied\]\]"),
+    "a denial that is text": (f'keyring = 1\ndenied = ["{TRAINER.key_id}"]\n{KEY}', r"keys are written \[\[denied\]\]"),
+    "a denial that is misspelt": (f'keyring = 1\n{KEY}[[denied]]\nkeyid = "{TRAINER.key_id}"', "has a key_id, and perhaps a reason"),
+    "a denial of two": (f'keyring = 1\n{KEY}[[denied]]\nkey_id = "{TRAINER.key_id}"\nkey_id_2 = "{"0" * 16}"', "has a key_id, and perhaps a reason"),
+    "a denial of nobody": (f'keyring = 1\n{KEY}[[denied]]\nreason = "stolen"', "16 lower-case hexadecimal digits"),
+    "a denial in capitals": (f'keyring = 1\n{KEY}[[denied]]\nkey_id = "{"A" * 16}"', "16 lower-case hexadecimal digits"),
+    "a denial of a number": (f"keyring = 1\n{KEY}[[denied]]\nkey_id = 1234567890123456", "16 lower-case hexadecimal digits"),
+    "a reason that is a number": (f'keyring = 1\n{KEY}[[denied]]\nkey_id = "{TRAINER.key_id}"\nreason = 1', "has a key_id, and perhaps a reason"),
+    "text of several lines": (f"keyring = 1\n{KEY}comment = '''a'''", "text of several lines"),
+    "the same with double quotes": (f'keyring = 1\n{KEY}comment = """a"""', "text of several lines"),
+}
+
+
+@pytest.mark.parametrize("case", NO_RING)
+def test_what_is_no_keyring_file_trusts_nobody(case: str, tmp_path: Path):
+    """Above all a denial that is not understood: it must not be passed over."""
+    text, hint = NO_RING[case]
+    path = tmp_path / "ring.toml"
+    path.write_text(text)
+    with pytest.raises(KeyringError, match=hint):
+        Keyring.read(path)
 
 
 NO_PINS = {
