@@ -312,7 +312,9 @@ def test_a_verdict_that_is_returned_and_not_raised_is_not_taken_for_yes(verdict:
 # --- clocks ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("now", [float("nan"), float("inf"), -float("inf"), 1e300, 1e12, -1e12, 1 << 70, "2030", b"", NOW], ids=repr)
+@pytest.mark.parametrize(
+    "now", [float("nan"), float("inf"), -float("inf"), 1e300, 1e12, -1e12, 1 << 70, "2030", b"", NOW], ids=lambda each: type(each).__name__
+)
 @pytest.mark.parametrize("member", [Trusted(TRAINER), Trusted(TRAINER, not_after=NOW + DAY)], ids=["always", "until"])
 def test_a_clock_that_is_none_trusts_nobody(now: Any, member: Trusted):
     ring = Keyring(member)
