@@ -162,7 +162,9 @@ def test_a_textual_key_under_another_id_is_refused_though_its_checksum_holds(key
 
 
 @pytest.mark.parametrize(
-    "key_id", ["0123456789ABCDEF", f" {TRAINER.key_id}", TRAINER.key_id[:-1], f"{TRAINER.key_id}\n", "\u0661" * 16, 7, b"0" * 16, None]
+    "key_id",
+    ["0123456789ABCDEF", f" {TRAINER.key_id}", TRAINER.key_id[:-1], f"{TRAINER.key_id}\n", "\u0661" * 16, 7, b"0" * 16, None],
+    ids=["upper case", "a blank", "short", "a newline", "other digits", "a number", "bytes", "none"],
 )
 def test_an_id_of_a_foreign_key_has_one_spelling(key_id: Any):
     """In capitals it would be a second key, and no deny-list would name it."""
