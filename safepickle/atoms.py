@@ -16,10 +16,12 @@ from typing import Any, Final, NoReturn
 
 from .errors import ProgramError
 
-__all__ = ["LEAST_BYTES", "swallow"]
+__all__ = ["LEAST_BYTES", "MOST_BYTES", "swallow"]
 
 # A shorter rest of a frame is not worth a search.
 LEAST_BYTES: Final = 1 << 12
+# What is decoded at a time: until it is taken over it lies in memory several times, and a frame can be as long as the program.
+MOST_BYTES: Final = 1 << 20
 _LEAST_ATOMS: Final = 24
 _MEMOIZED: Final = frozenset((str, bytes))
 

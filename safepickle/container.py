@@ -497,9 +497,10 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
                 raise FormatError("the body is compressed, so it cannot be mapped: load it without mmap, or write it with compress=None")
             program, rest, offset = _read_compressed(source, front, header)
         elif view is not None:
-            rest = view[front.body_start :]
-            _check_mapped(rest, header)
-            program, offset = bytes(rest[: header.program]), 0
+            rest, offset = view[front.body_start :], 0
+            # Copied first: the bytes hashed are the bytes used, even if somebody writes to the file meanwhile.
+            program = bytes(rest[: header.program])
+            _check_mapped(program, rest[header.program :], header)
         else:
             program, rest, offset = _read_plain(source, front, header)
         if not chunks.all_zero(chunks.gaps(header.program, header.buffers), rest, offset):
@@ -965,9 +966,9 @@ def _codec(header: _Header) -> chunks.Codec:
         raise FormatError(f"the body is compressed with {header.compression}, which cannot be read here: {error}") from None
 
 
-def _check_mapped(body: memoryview, header: _Header) -> None:
-    cut = enumerate(chunks.cut([body], header.chunk_bytes))
-    for _ in chunks.in_order(lambda each: _check_chunk(each[0], chunks.digest(each[1]), header), cut, len(body)):
+def _check_mapped(program: bytes, rest: memoryview, header: _Header) -> None:
+    cut = enumerate(chunks.cut([program, rest], header.chunk_bytes))
+    for _ in chunks.in_order(lambda each: _check_chunk(each[0], chunks.digest(each[1]), header), cut, header.body_bytes):
         pass
 
 

@@ -29,7 +29,7 @@ from dataclasses import InitVar, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NoReturn
 
-from .atoms import LEAST_BYTES, swallow
+from .atoms import LEAST_BYTES, MOST_BYTES, swallow
 from .errors import LimitError, ProgramError
 
 __all__ = [
@@ -481,8 +481,8 @@ class _Machine:
         self.handed: list[Any] = []
         self.walked: dict[int, tuple[Any, ...]] = {}
         self.shared: dict[int, tuple[Any, ...]] = {}
-        # What was found of each fetched value: how long it was then, and how many parts it stands for.
-        self.parts: dict[int, tuple[int, int]] = {}
+        # How many parts each fetched value stands for, until anything grows that was fetched and so may be within them.
+        self.parts: dict[int, int] = {}
         self.looked = 0
         self.may_look = 64 * len(program) + (1 << 20)
 
@@ -529,6 +529,7 @@ class _Machine:
         containers = _CONTAINERS
         max_shared = self.limits.shared_parts
         expanded = 0
+        circular = False
         pos = at = 2
         unframed = 0
         stopped = False
@@ -569,6 +570,9 @@ class _Machine:
                     code = program[pos]
                     at = pos
                     if code == MEMOIZE:
+                        if type(stack[-1]) is Buffer:
+                            # It was the last operation of the frame before.
+                            _refuse(pos, "a buffer in the memo could be used twice")
                         memo.append(stack[-1])
                         pos += 1
                     elif code == BINGET or code == LONG_BINGET:
@@ -586,8 +590,7 @@ class _Machine:
                         kind = type(value)
                         if kind in containers and value != ():
                             # Each fetch can double what walking the result costs.
-                            found = parts.get(id(value))
-                            expanded += found[1] if found is not None and found[0] == _length(value) else self._expanded(value)
+                            expanded += parts.get(id(value)) or self._expanded(value)
                             if expanded > max_shared:
                                 self._too_many_shared()
                         if kind in nodes:
@@ -710,6 +713,8 @@ class _Machine:
                                 _refuse(pos, f"ADDITEMS on {_describe(target)}")
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                                circular = True
+                                parts.clear()
                             if not _TEXT_ONLY.issuperset(map(type, items)):
                                 self._check_keys(target, items, pos)
                             target.items.extend(items)
@@ -801,6 +806,8 @@ class _Machine:
                                 _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                                circular = True
+                                parts.clear()
                             keys = items[::2]
                             if not _TEXT_ONLY.issuperset(map(type, keys)):
                                 self._check_keys(target, keys, pos)
@@ -834,6 +841,8 @@ class _Machine:
                                 _refuse(pos, f"BUILD on the result of {target.callee} (byte {target.at}) after it was used")
                             if target.handles > 1:
                                 self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                                circular = True
+                                parts.clear()
                             target.state = state
                             target.done = pos
                             target.early = target.handles > 1
@@ -854,6 +863,8 @@ class _Machine:
                                 _refuse(pos, f"{OPCODES[code].name} on {_describe(target)}")
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
+                                circular = True
+                                parts.clear()
                             if target.items:
                                 target.items += items
                             else:
@@ -928,20 +939,24 @@ class _Machine:
 
         if next_buffer != len(self.buffers):
             _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
+        if circular:
+            parts.clear()
+            self._expanded(stack[0])
         # Each fetch of a tuple can double what hashing or printing it costs, so a few are harmless.
         if nests > self.limits.nesting or shared_tuples > 3:
             self._check_nesting(stack[0])
         return stack[0]
 
     def _swallow(self, pos: int, limit: int, stack: list[Any], memo: list[Any]) -> int:
-        """Push a long run of constants, if one begins here and ends within the frame, and return where it ends."""
-        found = swallow(self.program, pos, limit)
-        if found is None:
-            return pos
-        values, memoized, end = found
-        stack += values
-        memo += memoized
-        return end
+        """Push the long run of constants that begins here, if one does, as far as it lies within the frame, and return where it ends."""
+        while limit - pos >= LEAST_BYTES:
+            found = swallow(self.program, pos, min(limit, pos + MOST_BYTES))
+            if found is None:
+                break
+            values, memoized, pos = found
+            stack += values
+            memo += memoized
+        return pos
 
     def _operand(self, pos: int) -> tuple[int, int]:
         """Return where the operand of a data opcode begins, and its length. It lies within the program."""
@@ -1139,32 +1154,67 @@ class _Machine:
                 work.extend((item, False) for item in inner if id(item) not in depths)
 
     def _expanded(self, value: Any) -> int:
-        """Return how many containers and objects a value stands for, shared ones counted each time; back references count as one.
+        """Return how many containers and objects a value stands for, shared ones counted each time.
 
-        A value may have grown since it was looked at: it was then one that contains itself, and is looked at again.
+        What refers to each other in a circle stands for the same: all of the circle, each once, and all that is referred to from it.
+        The circles are found as by Tarjan: a value that reaches none entered before it ends one.
         """
         known = self.parts
-        length = _length(value)
-        found = known.get(id(value))
-        if found is not None and found[0] == length:
-            return found[1]
+        entered: dict[int, int] = {}
+        reached: dict[int, int] = {}
+        path: list[tuple[Any, list[Any]]] = []
         work = [(value, False)]
         while work:
             part, done = work.pop()
+            if not done and (id(part) in entered or id(part) in known):
+                continue
             inner = inside(part)
             # What grows and is fetched over and over is looked at anew each time.
             self.looked += len(inner) + 1
             if self.looked > self.may_look:
                 self._too_many_shared()
-            if done:
-                size = 1 + sum(known[id(each)][1] for each in inner)
-                # All of these lie in the memo or within what does, so no other value gets the same id.
-                known[id(part)] = (_length(part), min(size, self.limits.shared_parts + 1))
-            elif id(part) not in known or known[id(part)][0] != _length(part):
-                known[id(part)] = (_length(part), 1)
+            if not done:
+                entered[id(part)] = reached[id(part)] = len(entered)
+                path.append((part, inner))
                 work.append((part, True))
                 work.extend((each, False) for each in inner)
-        return known[id(value)][1]
+                continue
+            reached[id(part)] = min(reached[id(part)], *(reached[id(each)] for each in inner if id(each) not in known), len(entered))
+            if reached[id(part)] == entered[id(part)]:
+                first = next(place for place in range(len(path) - 1, -1, -1) if path[place][0] is part)
+                circle = path[first:]
+                del path[first:]
+                size = sum(1 + sum(known.get(id(each), 0) for each in held) for _, held in circle)
+                if len(circle) > 2:
+                    self._go_round(circle)
+                for each, _ in circle:
+                    # All of these lie in the memo or within what does, so no other value gets the same id.
+                    known[id(each)] = min(size, self.limits.shared_parts + 1)
+        return known[id(value)]
+
+    def _go_round(self, circle: list[tuple[Any, list[Any]]]) -> None:
+        """Refuse lists and dicts that refer to each other so often that printing one, which ends only where it comes back to itself, never ends."""
+        plain = {id(part): held for part, held in circle if type(part) is not Made or part.items or part.pairs}
+        met: set[int] = set()
+        for start, inner in plain.items():
+            if start in met:
+                continue
+            above = [start]
+            work = [iter(inner)]
+            on_path = {start}
+            while work:
+                self.looked += 1
+                if self.looked > self.may_look:
+                    self._too_many_shared()
+                each = next(work[-1], None)
+                if each is None:
+                    work.pop()
+                    on_path.remove(above.pop())
+                elif id(each) in plain and id(each) not in on_path:
+                    above.append(id(each))
+                    on_path.add(id(each))
+                    met.add(id(each))
+                    work.append(iter(plain[id(each)]))
 
     def _too_many_shared(self) -> NoReturn:
         raise LimitError(
@@ -1194,16 +1244,6 @@ _CHANGEABLE: Final = frozenset((Made, List, Dict, Set))
 _LISTS: Final = frozenset((List, Dict, Set, Made))
 _LEVEL: Final = 1 << 40
 _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
-
-
-def _length(value: Any) -> int:
-    """Return what changes when a container or object gets more parts."""
-    kind = type(value)
-    if kind is tuple:
-        return len(value)
-    if kind is Made:
-        return len(value.items) + len(value.pairs) + (value.state is not ABSENT)
-    return len(value.flat) if kind is Dict else len(value.items)
 
 
 def inside(value: Any) -> list[Any]:

@@ -198,7 +198,7 @@ def test_a_tree_of_unknown_layout_is_refused_and_not_skipped():
     nodes = nodes_of(model.tree_)
     renamed = nodes.astype([(name.replace("left_child", "left"), nodes.dtype[name]) for name in nodes.dtype.names])
     model.tree_ = Edited(model.tree_, nodes=renamed)
-    assert "integer left_child" in refused(model, "$.tree_.nodes")
+    assert "the fields left_child, right_child" in refused(model, "$.tree_.nodes")
 
 
 HONEST_TREES = {

@@ -36,9 +36,9 @@ def _check_binary_tree(tree: Subject) -> None:
     for number, counter in zip(range(7, len(state) - 2), ("n_trims", "n_leaves", "n_splits", "n_calls"), strict=False):
         tree.integer(counter, -(1 << 63), (1 << 63) - 1, value=state[number])
     nodes = tree.array("node_data", shape=(count,), value=state[2])
-    names = nodes.dtype.names or ()
-    good = all(name in names and nodes.dtype[name].kind == "i" for name in ("idx_start", "idx_end", "is_leaf"))
-    tree.require(good, "node_data", "each node must have idx_start, idx_end and is_leaf", nodes.dtype)
+    # Compiled code looks at the types of the fields and not at their names, so the order counts.
+    wanted = np.dtype([("idx_start", np.intp), ("idx_end", np.intp), ("is_leaf", np.intp), ("radius", np.float64)])
+    tree.require(nodes.dtype == wanted, "node_data", "each node must have idx_start, idx_end, is_leaf and radius", nodes.dtype)
     start, end, leaf = (np.ascontiguousarray(nodes[name]) for name in ("idx_start", "idx_end", "is_leaf"))
     bounds = 2 if "KDTree" in tree.name else 1
     tree.array("node_bounds", width, (bounds, count, d), value=state[3])

@@ -9,7 +9,7 @@ come later, and every node but the root is the child of one node.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from safepickle.machine import Dict
@@ -22,6 +22,28 @@ __all__ = ["BATCHES", "CHECKS", "check_depth", "depth_of"]
 _BLOCK: Final = 1 << 14
 # A tree of as many nodes is looked at alone.
 _LARGE: Final = 1 << 10
+# The fields of a node in the order in which scikit-learn has them, and of what type. Its state setters cast nodes of another dtype
+# field by field in their order, whatever the names are, and to the width that it has: 256 becomes 0 in a byte.
+_INTP: Final = ("i8", "i4")
+_TREE_FIELDS: Final = {
+    **dict.fromkeys(("left_child", "right_child", "feature"), _INTP),
+    **dict.fromkeys(("threshold", "impurity"), ("f8",)),
+    "n_node_samples": _INTP,
+    "weighted_n_node_samples": ("f8",),
+    "missing_go_to_left": ("u1",),
+}
+_PREDICTOR_FIELDS: Final = {
+    "value": ("f8",),
+    "count": ("u4",),
+    "feature_idx": _INTP,
+    "num_threshold": ("f8",),
+    "missing_go_to_left": ("u1",),
+    **dict.fromkeys(("left", "right"), ("u4",)),
+    "gain": ("f8",),
+    "depth": ("u4",),
+    **dict.fromkeys(("is_leaf", "bin_threshold", "is_categorical"), ("u1",)),
+    "bitset_idx": ("u4",),
+}
 
 Links = Callable[[Any], tuple[Any, Any, Any, Any]]
 """From an array of nodes to: which are inner, and of all nodes left child, right child and feature."""
@@ -42,7 +64,7 @@ def check_trees(trees: Sequence[Subject]) -> None:
             tree.fail("n_classes", "each output must have a class", tree.view.array(tree.made.args[1]))
         tree.rows("values", "f8", (count, n_outputs, max(counts)))
         if each.dtype is not fitting:
-            _require_fields(tree, each, "left_child", "right_child", "feature")
+            _require_fields(tree, each, _TREE_FIELDS)
             fitting = each.dtype
         nodes.append(each)
         widths.append(n_features)
@@ -65,7 +87,7 @@ def check_predictors(predictors: Sequence[Subject]) -> None:
     for predictor in predictors:
         each = predictor.array("nodes", shape=(None,))
         if each.dtype is not fitting:
-            _require_fields(predictor, each, "left", "right", "feature_idx", "is_leaf", "is_categorical", "bitset_idx")
+            _require_fields(predictor, each, _PREDICTOR_FIELDS)
             fitting = each.dtype
         bits = predictor.rows("raw_left_cat_bitsets", "u4", (None, 8))
         predictor.rows("binned_left_cat_bitsets", "u4", (bits, 8))
@@ -85,11 +107,13 @@ def _predictor_links(nodes: Any) -> tuple[Any, Any, Any, Any]:
     return nodes["is_leaf"] == 0, nodes["left"], nodes["right"], nodes["feature_idx"]
 
 
-def _require_fields(subject: Subject, nodes: Any, *names: str) -> None:
-    found = nodes.dtype.names or ()
-    for name in names:
-        if name not in found or nodes.dtype[name].kind not in "iu":
-            subject.fail("nodes", f"each node must have an integer {name}", nodes.dtype)
+def _require_fields(subject: Subject, nodes: Any, wanted: Mapping[str, tuple[str, ...]]) -> None:
+    """Refuse nodes with other fields than scikit-learn writes. Byte order and padding may differ: a cast keeps what is checked."""
+    if nodes.dtype.names != tuple(wanted):
+        subject.fail("nodes", f"each node must have the fields {', '.join(wanted)}, in this order", nodes.dtype)
+    for name, types in wanted.items():
+        if nodes.dtype[name].str[1:] not in types:
+            subject.fail("nodes", f"the type of {name} must be {' or '.join(types)}", nodes.dtype)
 
 
 def _check_nodes(subjects: Sequence[Subject], nodes: Sequence[Any], widths: Sequence[int], links: Links) -> None:
@@ -110,11 +134,14 @@ def _check_nodes(subjects: Sequence[Subject], nodes: Sequence[Any], widths: Sequ
 
 
 def _packs(nodes: Sequence[Any]) -> Iterable[list[int]]:
-    """Yield the trees to be looked at together: a large one alone, small ones of one dtype up to a block."""
+    """Yield the trees to be looked at together: a large one alone, small ones of one dtype up to a block.
+
+    One without nodes stands alone too: among others it would make up for a node that has no parent.
+    """
     small: list[int] = []
     room = _BLOCK
     for index, each in enumerate(nodes):
-        if len(each) >= _LARGE:
+        if not 0 < len(each) < _LARGE:
             yield [index]
             continue
         if small and (len(each) > room or each.dtype != nodes[small[0]].dtype):
