@@ -257,8 +257,8 @@ class _Machine:
         self.key_nodes = 0
         # Lengths of the bytearrays that were changed, None where only running the program would tell.
         self.lengths: dict[int, int | None] = {}
-        # Values that the memo or DUP gave a second handle to, and how many deeds had been given something by then.
-        self.fetched: dict[int, tuple[Any, int]] = {}
+        # Changeable values that the memo or DUP may give a second handle to, and how many deeds had been given something by then.
+        self.stored: dict[int, tuple[Any, int]] = {}
         self.handed = 0
         self.beyond: tuple[int, str] | None = None
 
@@ -436,10 +436,13 @@ class _Machine:
         kind = type(value)
         if kind in _MACHINE_VALUES:
             value.handles += 1
-            if kind in _PLAIN_TARGETS and id(value) not in self.fetched:
-                self.count()
-                self.fetched[id(value)] = value, self.handed
         self.push(value)
+
+    def store_first(self, value: Any) -> None:
+        """Note that a changeable value may get a second handle from now on. It is kept, so no other gets its id."""
+        if type(value) in _PLAIN_TARGETS and id(value) not in self.stored:
+            self.count()
+            self.stored[id(value)] = value, self.handed
 
     def changes(self, target: Any) -> None:
         """Note a change of a value that was fetched from the memo and may have been handed over since.
@@ -447,7 +450,7 @@ class _Machine:
         What was never fetched lies on the stack where it was made and nowhere else. This is more careful than the freeze rule of the
         strict profile: it does not ask whether one of the deeds since was given this very value.
         """
-        if id(target) in self.fetched and self.handed > self.fetched[id(target)][1]:
+        if target.handles > 1 and self.handed > self.stored[id(target)][1]:
             self.beyond_strict(f"{self.opcode} on a value that may have been handed over before")
 
     def hash(self, keys: Iterable[Any]) -> None:
@@ -543,6 +546,7 @@ class _Machine:
 
     def load_dup(self) -> None:
         """load_dup."""
+        self.store_first(self.top())
         self.again(self.top())
 
     # --- opcodes: the memo ----------------------------------------------------------------------------------------
@@ -551,7 +555,9 @@ class _Machine:
         """_Unpickler_MemoPut, without the table of twice the index that CPython makes."""
         if index not in self.memo:
             self.count()
-        self.memo[index] = self.top()
+        value = self.top()
+        self.store_first(value)
+        self.memo[index] = value
 
     def load_put(self) -> None:
         """load_put."""
