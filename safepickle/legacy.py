@@ -154,9 +154,9 @@ class LegacyTrace:
     Left to `scan`: the names and deeds are to be compared with the rules (each `name` by its mapped key, dotted ones only if walked),
     what is no `Global` refused, and the bytes from `end` on read as a further program or a finding.
 
-    Left to `adopt`: writing `root` again as a strict program, which `machine.trace` and `policy.admit` then judge like any other and
-    which is what CPython gets to see. That says all that the program does if and only if `plain()` does not raise, and if as many calls,
-    instances, states and changes come out of it as `deeds` holds (what was made and dropped is not in `root`).
+    Left to `adopt`: `machine.trace(trace.restated(), buffers=...)`, then as with any container. What a file says in calls that no policy
+    has (`copyreg:_reconstructor`, `_codecs:encode` of bytes, `getattr` of a nested name that is then called, arrays as numpy itself writes
+    them) is to be turned there into what it stands for; until then such programs are refused.
     """
 
     data: bytes = field(repr=False)
@@ -185,6 +185,18 @@ class LegacyTrace:
         if self.beyond is not None:
             at, what = self.beyond
             raise ProgramError(f"at byte {at} of the program: {what}")
+
+    def restated(self) -> bytes:
+        """Return the program that does the same deeds in the form that the strict profile takes.
+
+        It is for `machine.trace` and then `policy.admit`, whose rules all hold for it; and it, not `data`, is what CPython is to be
+        shown, so what was judged is what is built. Calls, instances, states and changes come in the same order with the same values; a
+        name is looked up when it is first needed, and keys are hashed when their container is filled. Raises `ProgramError` where
+        `plain` does, and if something that the program makes or changes is not part of its result, or not in the order in which a
+        pickler would write it.
+        """
+        self.plain()
+        return _Writer(self).program()
 
     def names(self) -> Iterator[Deed]:
         """Yield the deeds that look up a name."""
@@ -1058,6 +1070,200 @@ class _Machine:
     def load_binpersid(self) -> None:
         """load_binpersid, where the loader has a `persistent_load`: any value."""
         self.persistent(self.pop())
+
+
+# --- the same program in strict form ---------------------------------------------------------------------------------
+
+_CODE: Final = {opcode.name: bytes((code,)) for code, opcode in OPCODES.items()}
+_CONSTANTS: Final = {None: _CODE["NONE"], True: _CODE["NEWTRUE"], False: _CODE["NEWFALSE"]}
+_MAKES: Final = frozenset(("call", "new"))
+_CHANGES: Final = {"append": "APPENDS", "setitem": "SETITEMS", "build": "BUILD"}
+_LEAST_FRAME: Final = 4
+
+
+class _Writer:
+    """Writes a result as CPython's pickler would at protocol 5, and sees to it that each deed is done in its turn. It keeps its own stack."""
+
+    def __init__(self, trace: LegacyTrace) -> None:
+        self.trace = trace
+        self.work: list[tuple[Callable[[Any], None], Any]] = []
+        self.body: list[bytes] = []
+        self.written: list[bytes] = []
+        self.memo: dict[int, int] = {}
+        self.next_buffer = 0
+        self.deeds = [deed for deed in trace.deeds if deed.kind not in ("name", "hash")]
+        self.done = 0
+        # What is done to an object after it was made: the deeds of one operation are one list.
+        self.changes: dict[int, list[list[Deed]]] = {}
+        for deed in self.deeds:
+            if deed.kind not in _MAKES:
+                lists = self.changes.setdefault(id(deed.target), [])
+                if lists and lists[-1][0].at == deed.at:
+                    lists[-1].append(deed)
+                else:
+                    lists.append([deed])
+        self.made = {id(deed.result): deed for deed in self.deeds if deed.kind in _MAKES}
+
+    def program(self) -> bytes:
+        self.work.append((self.value, self.trace.root))
+        while self.work:
+            step, argument = self.work.pop()
+            step(argument)
+        if self.done < len(self.deeds):
+            self.out_of_turn(self.deeds[self.done])
+        self.body.append(_CODE["STOP"])
+        self.close_frame()
+        return _CODE["PROTO"] + b"\x05" + b"".join(self.written)
+
+    def out_of_turn(self, deed: Deed) -> NoReturn:
+        raise ProgramError(
+            f"at byte {deed.at} of the program: {deed.opcode} is no part of the result, or not in the order in which it would be written"
+        )
+
+    def turn(self, deed: Deed) -> None:
+        """Note that a deed was written; it must have been the next one."""
+        if self.done == len(self.deeds) or self.deeds[self.done] is not deed:
+            self.out_of_turn(deed)
+        self.done += 1
+
+    def close_frame(self) -> None:
+        body = b"".join(self.body)
+        self.body.clear()
+        self.written += [_CODE["FRAME"], len(body).to_bytes(8, "little"), body] if len(body) >= _LEAST_FRAME else [body]
+
+    def then(self, *steps: tuple[Callable[[Any], None], Any]) -> None:
+        self.work.extend(reversed(steps))
+
+    def op(self, name: str) -> None:
+        self.body.append(_CODE[name])
+
+    def memoize(self, value: Any) -> None:
+        self.memo[id(value)] = len(self.memo)
+        self.op("MEMOIZE")
+
+    def get(self, index: int) -> None:
+        self.body.append(_CODE["BINGET"] + bytes((index,)) if index < 256 else _CODE["LONG_BINGET"] + index.to_bytes(4, "little"))
+
+    def group(self, items: Iterable[Any], name: str) -> None:
+        """Write a group of values and what takes it."""
+        self.op("MARK")
+        self.then(*((self.value, item) for item in items), (self.op, name))
+
+    def value(self, value: Any) -> None:
+        kind = type(value)
+        if value is None or kind is bool:
+            self.body.append(_CONSTANTS[value])
+        elif id(value) in self.memo:
+            self.get(self.memo[id(value)])
+        elif kind is int:
+            self.integer(value)
+        elif kind is float:
+            self.body.append(_CODE["BINFLOAT"] + struct.pack(">d", value))
+        elif kind is str:
+            self.data(value.encode("utf-8", "surrogatepass"), "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8")
+            self.memoize(value)
+        elif kind is bytes:
+            self.data(value, "SHORT_BINBYTES", "BINBYTES", "BINBYTES8")
+            self.memoize(value)
+        elif kind is ByteArray:
+            self.data(self.trace.data[value.start : value.end], "", "", "BYTEARRAY8")
+            self.memoize(value)
+        elif kind is Buffer:
+            if value.number != self.next_buffer:
+                raise ProgramError(f"buffer {value.number} is used twice, or not in its turn")
+            self.next_buffer += 1
+            self.op("NEXT_BUFFER")
+        elif kind is Global:
+            self.value(value.module)
+            self.value(value.name)
+            self.op("STACK_GLOBAL")
+            self.memoize(value)
+        else:
+            self.container(value)
+
+    def container(self, value: Any) -> None:
+        kind = type(value)
+        if kind is tuple:
+            if not value:
+                self.op("EMPTY_TUPLE")
+                return
+            if len(value) > 3:
+                self.op("MARK")
+            self.then(*((self.value, item) for item in value), (self.end_tuple, value))
+        elif kind is FrozenSet:
+            self.op("MARK")
+            self.then(*((self.value, item) for item in value.items), (self.end_frozenset, value))
+        elif kind is Made:
+            keywords = () if value.kwargs is None else ((self.value, value.kwargs),)
+            self.then((self.value, value.callee), (self.value, value.args), *keywords, (self.end_made, value))
+        else:
+            name, fill = {List: ("EMPTY_LIST", "APPENDS"), Dict: ("EMPTY_DICT", "SETITEMS"), Set: ("EMPTY_SET", "ADDITEMS")}[kind]
+            self.op(name)
+            self.memoize(value)
+            items = value.flat if kind is Dict else value.items
+            if items:
+                self.group(items, fill)
+
+    def end_tuple(self, value: tuple[Any, ...]) -> None:
+        """Lib/pickle.py, save_tuple: a tuple that contains itself has been written on the way."""
+        if id(value) in self.memo:
+            self.body.append(_CODE["POP_MARK"] if len(value) > 3 else _CODE["POP"] * len(value))
+            self.get(self.memo[id(value)])
+        else:
+            self.op("TUPLE" if len(value) > 3 else f"TUPLE{len(value)}")
+            self.memoize(value)
+
+    def end_frozenset(self, value: FrozenSet) -> None:
+        if id(value) in self.memo:
+            raise ProgramError("a frozenset contains itself through an object, which has no strict form")
+        self.op("FROZENSET")
+        self.memoize(value)
+
+    def end_made(self, value: Made) -> None:
+        if id(value) in self.memo:
+            raise ProgramError(f"at byte {value.at} of the program: the arguments of {value.callee} hold its own result")
+        self.turn(self.made[id(value)])
+        self.op("REDUCE" if value.how == "call" else "NEWOBJ" if value.kwargs is None else "NEWOBJ_EX")
+        self.memoize(value)
+        self.then(*((self.change, deeds) for deeds in self.changes.get(id(value), ())))
+
+    def change(self, deeds: list[Deed]) -> None:
+        kind = deeds[0].kind
+        if kind == "build":
+            self.then((self.value, deeds[0].given), (self.end_change, deeds))
+        else:
+            self.op("MARK")
+            self.then(*((self.value, item) for deed in deeds for item in deed.given), (self.end_change, deeds))
+
+    def end_change(self, deeds: list[Deed]) -> None:
+        for deed in deeds:
+            self.turn(deed)
+        self.op(_CHANGES[deeds[0].kind])
+
+    def integer(self, value: int) -> None:
+        if 0 <= value < 1 << 16:
+            name, width = ("BININT1", 1) if value < 256 else ("BININT2", 2)
+            self.body.append(_CODE[name] + value.to_bytes(width, "little"))
+        elif -(1 << 31) <= value < 1 << 31:
+            self.body.append(_CODE["BININT"] + value.to_bytes(4, "little", signed=True))
+        else:
+            raw = value.to_bytes((value if value >= 0 else ~value).bit_length() // 8 + 1, "little", signed=True)
+            self.body.append(_CODE["LONG1"] + bytes((len(raw),)) + raw if len(raw) < 256 else _CODE["LONG4"] + len(raw).to_bytes(4, "little") + raw)
+            self.memoize(value)
+
+    def data(self, raw: bytes, short: str, name: str, huge: str) -> None:
+        """Write text or bytes in the shortest form; what is large stands outside the frames."""
+        if short and len(raw) < 256:
+            head = _CODE[short] + len(raw).to_bytes(1, "little")
+        elif name and len(raw) < 1 << 32:
+            head = _CODE[name] + len(raw).to_bytes(4, "little")
+        else:
+            head = _CODE[huge] + len(raw).to_bytes(8, "little")
+        if len(raw) >= _LARGE:
+            self.close_frame()
+            self.written += [head, raw]
+        else:
+            self.body += [head, raw]
 
 
 def _extend(made: Made, where: str, items: list[Any]) -> None:
