@@ -189,6 +189,8 @@ class Rendering:
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
         self.loose = False
+        # Within a set, whose order is nobody's: nothing is numbered, and what can be hashed does not contain itself.
+        self.unordered = 0
 
     def text(self, value: Any) -> str:
         kind = type(value)
@@ -203,12 +205,16 @@ class Rendering:
             return special
         members = self.members(value)
         if members is not None:
-            return f"{members[0]} <{', '.join(sorted(map(self.text, members[1])))}>"
+            self.unordered += 1
+            texts = sorted(map(self.text, members[1]))
+            self.unordered -= 1
+            return f"{members[0]} <{', '.join(texts)}>"
         if value == ():
             return "()"
-        if id(value) in self.seen:
-            return f"again {self.seen[id(value)]}"
-        self.seen[id(value)] = len(self.seen)
+        if not self.unordered:
+            if id(value) in self.seen:
+                return f"again {self.seen[id(value)]}"
+            self.seen[id(value)] = len(self.seen)
         if kind is tuple:
             return f"({', '.join(map(self.text, value))})"
         return self.container(value)
