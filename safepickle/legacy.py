@@ -17,8 +17,8 @@ recursion and exported buffers also make CPython raise.
 
 Nothing is imported or executed, nothing here recurses, and no length or memo index is believed before its bytes are there.
 
-What the deeds may be is not known here. `LegacyTrace.plain` says whether a policy could judge them one by one; what `scan` and `adopt` are
-to do with the trace stands there.
+What the deeds may be is not known here. `LegacyTrace.restated` gives the program in strict form if it has one, for the machine and the policy
+as they are; what `scan` and `adopt` are to do with the rest of the trace stands there.
 """
 
 from __future__ import annotations
@@ -373,7 +373,7 @@ class _Machine:
         return items
 
     def group(self) -> tuple[Any, list[Any]]:
-        """Return the value below a mark, which stays, and the values above; both empty-handed opcodes and missing values are as in do_append."""
+        """Return the value below the topmost mark, which stays, and the values above it, as do_append, do_setitems and load_additems take them."""
         height = self.marker()
         if height <= self.fence:
             self.underflow()
