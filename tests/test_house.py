@@ -39,6 +39,7 @@ BELOW: dict[str, set[str]] = {
     "container": {"errors", "keys", "keyring", "files", "chunks"},
     "atoms": {"errors"},
     "machine": {"errors", "atoms"},
+    "legacy": {"errors", "machine"},
     "checks": {"errors", "machine"},
     "policy": {"errors", "machine", "checks"},
     "state.view": {"errors", "machine", "checks", "policy"},
