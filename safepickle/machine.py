@@ -481,8 +481,9 @@ class _Machine:
         self.handed: list[Any] = []
         self.walked: dict[int, tuple[Any, ...]] = {}
         self.shared: dict[int, tuple[Any, ...]] = {}
-        # How many parts each fetched value stands for, until anything grows that was fetched and so may be within them.
+        # How many parts each fetched value stands for; of those in which something may still grow, until it does.
         self.parts: dict[int, int] = {}
+        self.growing: dict[int, int] = {}
         self.looked = 0
         self.may_look = 64 * len(program) + (1 << 20)
 
@@ -526,6 +527,7 @@ class _Machine:
         changeable = _CHANGEABLE
         lists = _LISTS
         parts = self.parts
+        growing = self.growing
         containers = _CONTAINERS
         max_shared = self.limits.shared_parts
         expanded = 0
@@ -590,7 +592,7 @@ class _Machine:
                         kind = type(value)
                         if kind in containers and value != ():
                             # Each fetch can double what walking the result costs.
-                            expanded += parts.get(id(value)) or self._expanded(value)
+                            expanded += parts.get(id(value)) or growing.get(id(value)) or self._expanded(value)
                             if expanded > max_shared:
                                 self._too_many_shared()
                         if kind in nodes:
@@ -714,7 +716,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                parts.clear()
+                                growing.clear()
                             if not _TEXT_ONLY.issuperset(map(type, items)):
                                 self._check_keys(target, items, pos)
                             target.items.extend(items)
@@ -807,7 +809,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                parts.clear()
+                                growing.clear()
                             keys = items[::2]
                             if not _TEXT_ONLY.issuperset(map(type, keys)):
                                 self._check_keys(target, keys, pos)
@@ -842,7 +844,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                parts.clear()
+                                growing.clear()
                             target.state = state
                             target.done = pos
                             target.early = target.handles > 1
@@ -864,7 +866,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                parts.clear()
+                                growing.clear()
                             if target.items:
                                 target.items += items
                             else:
@@ -940,7 +942,7 @@ class _Machine:
         if next_buffer != len(self.buffers):
             _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
         if circular:
-            parts.clear()
+            growing.clear()
             self._expanded(stack[0])
         # Each fetch of a tuple can double what hashing or printing it costs, so a few are harmless.
         if nests > self.limits.nesting or shared_tuples > 3:
@@ -1159,14 +1161,14 @@ class _Machine:
         What refers to each other in a circle stands for the same: all of the circle, each once, and all that is referred to from it.
         The circles are found as by Tarjan: a value that reaches none entered before it ends one.
         """
-        known = self.parts
+        known, growing = self.parts, self.growing
         entered: dict[int, int] = {}
         reached: dict[int, int] = {}
         path: list[tuple[Any, list[Any]]] = []
         work = [(value, False)]
         while work:
             part, done = work.pop()
-            if not done and (id(part) in entered or id(part) in known):
+            if not done and (id(part) in entered or id(part) in known or id(part) in growing):
                 continue
             inner = inside(part)
             # What grows and is fetched over and over is looked at anew each time.
@@ -1179,18 +1181,26 @@ class _Machine:
                 work.append((part, True))
                 work.extend((each, False) for each in inner)
                 continue
-            reached[id(part)] = min(reached[id(part)], *(reached[id(each)] for each in inner if id(each) not in known), len(entered))
+            reached[id(part)] = min(
+                reached[id(part)], *(reached[id(each)] for each in inner if id(each) not in known and id(each) not in growing), len(entered)
+            )
             if reached[id(part)] == entered[id(part)]:
                 first = next(place for place in range(len(path) - 1, -1, -1) if path[place][0] is part)
                 circle = path[first:]
                 del path[first:]
-                size = sum(1 + sum(known.get(id(each), 0) for each in held) for _, held in circle)
+                size = sum(1 + sum(known.get(id(each)) or growing.get(id(each), 0) for each in held) for _, held in circle)
                 if len(circle) > 2:
                     self._go_round(circle)
+                # Only what still lies where it was made can grow, and only what was fetched from there is within anything.
+                open_ = any(
+                    (type(each) in _CHANGEABLE and (each.handles > 1 or each is value) and not each.gone)
+                    or any(id(inner) in growing for inner in held)
+                    for each, held in circle
+                )
                 for each, _ in circle:
                     # All of these lie in the memo or within what does, so no other value gets the same id.
-                    known[id(each)] = min(size, self.limits.shared_parts + 1)
-        return known[id(value)]
+                    (growing if open_ else known)[id(each)] = min(size, self.limits.shared_parts + 1)
+        return known.get(id(value)) or growing[id(value)]
 
     def _go_round(self, circle: list[tuple[Any, list[Any]]]) -> None:
         """Refuse lists and dicts that refer to each other so often that printing one, which ends only where it comes back to itself, never ends."""
