@@ -1,20 +1,12 @@
-"""A verifier written from SPEC.md, sections 1 to 6: it shares no code with the package. Clauses are named where they are checked.
-
-python tests/independent.py FILE KEY [KEY ...]      keys in textual form; prints the SHA-256 of the header, or raises `Refused`
-"""
+"""A verifier written from SPEC.md, sections 1 to 6: it shares no code with the package, decompresses nothing, names clauses as it checks them."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import hmac
-import importlib
 import json
 import re
-import sys
-import time
-import zlib
-from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, utils
@@ -37,12 +29,9 @@ def require(holds, error="FormatError"):
 def trusted_key(text):
     """Return (suite, key id) and the MAC key or public key of a textual secret or public key."""
     match = re.fullmatch(r"(spk1|spkpub1)_([0-9a-f]{16})_([A-Za-z0-9_-]+)", text)
-    require(match, "KeyringError")
+    require(match and len(match[3]) % 4 != 1, "KeyringError")
     form, key_id, data = match.groups()
-    try:
-        whole = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4))
-    except ValueError:
-        raise Refused("KeyringError") from None
+    whole = base64.urlsafe_b64decode(data + "=" * (-len(data) % 4))
     require(base64.urlsafe_b64encode(whole).rstrip(b"=").decode() == data, "KeyringError")  # 3.1
     payload, checksum = whole[:-4], whole[-4:]
     require(hashlib.sha256(f"{form}_{key_id}_".encode() + payload).digest()[:4] == checksum, "KeyringError")
@@ -127,26 +116,8 @@ def verified(data, texts, *, now, context=None, min_serial=None, threshold=1):
     require(len(stored) == len(chunks) and len(rest) == sum(stored))  # 6.5, 6.6
     cut = [rest[sum(stored[:n]) : sum(stored[: n + 1])] for n in range(len(stored))]
     require([hashlib.sha256(chunk).hexdigest() for chunk in cut] == chunks, "AuthenticationError")  # 6.4, 6.7
-    if how is not None:
-        require(end <= (1 << 26) + 200 * sum(stored), "LimitError")  # 6.10
-        rest = b"".join(expanded(how, *each) for each in zip(cut, lengths, strict=True))
-    require(not any(any(rest[first:last]) for first, last in gaps))  # 6.2, 6.11
+    require(how is not None or not any(any(rest[first:last]) for first, last in gaps))  # 6.2
     return hashlib.sha256(raw).hexdigest()
-
-
-def expanded(how, data, length):
-    """6.8 and 6.9"""
-    stream, error = zlib.decompressobj(), zlib.error
-    if how == "zstd":
-        zstd = importlib.import_module("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd")
-        window = {zstd.DecompressionParameter.window_log_max: max(23, (length - 1).bit_length())}
-        stream, error = zstd.ZstdDecompressor(options=window), zstd.ZstdError
-    try:
-        made = stream.decompress(data, length + 1)
-    except error:
-        raise Refused("FormatError") from None
-    require(len(made) == length and stream.eof and not stream.unused_data)
-    return made
 
 
 def check_header(head):
@@ -175,7 +146,3 @@ def check_header(head):
             json.loads(head["metadata"], parse_constant=lambda _: require(False))
         except ValueError:
             raise Refused("FormatError") from None
-
-
-if __name__ == "__main__":
-    print(verified(Path(sys.argv[1]).read_bytes(), sys.argv[2:], now=time.time()))
