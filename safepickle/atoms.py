@@ -3,7 +3,7 @@
 A vocabulary of 300,000 words is a million operations, and none of them can do anything: texts, numbers, None, True, False and
 bytes, each as CPython's pickler writes it. One regular expression says where such a run ends; nothing else can be within it.
 CPython's own unpickler then decodes exactly these bytes, and can reach no name. That a trace is the same with and without it is a
-property under test (tests/test_machine.py).
+property under test (tests/test_atoms.py).
 """
 
 from __future__ import annotations

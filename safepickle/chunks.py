@@ -66,30 +66,24 @@ def padding(length: int) -> int:
     return -length % ALIGNMENT
 
 
-def layout(program: int, buffers: Sequence[int]) -> list[int]:
-    """Return where each buffer starts in the body, and last where the body ends.
-
-    Each buffer starts at a multiple of 64 bytes; nothing follows the last.
-    """
-    starts = []
+def _places(program: int, buffers: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Yield for each buffer where the part before it ends, and where it starts: at a multiple of 64 bytes."""
     end = program
     for length in buffers:
         start = end + padding(end)
-        starts.append(start)
+        yield end, start
         end = start + length
-    return [*starts, end]
+
+
+def layout(program: int, buffers: Sequence[int]) -> list[int]:
+    """Return where each buffer starts in the body, and last where the body ends: nothing follows the last."""
+    starts = [start for _, start in _places(program, buffers)]
+    return [*starts, starts[-1] + buffers[-1] if buffers else program]
 
 
 def gaps(program: int, buffers: Sequence[int]) -> list[tuple[int, int]]:
     """Return where the padding between the parts begins and ends, in order, but for padding of no bytes."""
-    found = []
-    end = program
-    for length in buffers:
-        start = end + padding(end)
-        if start > end:
-            found.append((end, start))
-        end = start + length
-    return found
+    return [(end, start) for end, start in _places(program, buffers) if start > end]
 
 
 def all_zero(where: Sequence[tuple[int, int]], view: memoryview, offset: int) -> bool:
@@ -104,13 +98,10 @@ def all_zero(where: Sequence[tuple[int, int]], view: memoryview, offset: int) ->
 def segments(program: bytes, buffers: Sequence[memoryview]) -> Iterator[Bytes]:
     """Yield program, padding and buffers in the order in which they make the body."""
     yield program
-    end = len(program)
-    for buffer in buffers:
-        gap = padding(end)
-        if gap:
-            yield bytes(gap)
+    for buffer, (end, start) in zip(buffers, _places(len(program), (each.nbytes for each in buffers)), strict=True):
+        if start > end:
+            yield bytes(start - end)
         yield buffer
-        end += gap + buffer.nbytes
 
 
 def cut(parts: Iterable[Bytes], chunk_bytes: int) -> Iterator[list[memoryview]]:

@@ -525,7 +525,6 @@ class _Machine:
         max_objects = self.limits.objects
         nodes = _NODES
         changeable = _CHANGEABLE
-        lists = _LISTS
         parts = self.parts
         growing = self.growing
         containers = _CONTAINERS
@@ -573,7 +572,6 @@ class _Machine:
                     at = pos
                     if code == MEMOIZE:
                         if type(stack[-1]) is Buffer:
-                            # It was the last operation of the frame before.
                             _refuse(pos, "a buffer in the memo could be used twice")
                         memo.append(stack[-1])
                         pos += 1
@@ -627,9 +625,6 @@ class _Machine:
                         made.slot = len(marks) * _LEVEL + len(stack)
                         stack.append(made)
                         pos += 1
-                        if pos < limit and program[pos] == MEMOIZE:
-                            memo.append(stack[-1])
-                            pos += 1
                     elif code >= _SINCE_PROTOCOL_2:
                         if code == SHORT_BINUNICODE:
                             length = program[pos + 1]
@@ -637,33 +632,21 @@ class _Machine:
                             if pos > end:
                                 _short(at, length)
                             stack.append(_decode(program[pos - length : pos], at))
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == TUPLE2:
                             second = stack.pop()
                             stack[-1] = (stack[-1], second)
                             nests += 1
                             pos += 1
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == TUPLE1:
                             stack[-1] = (stack[-1],)
                             nests += 1
                             pos += 1
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == TUPLE3:
                             third = stack.pop()
                             second = stack.pop()
                             stack[-1] = (stack[-1], second, third)
                             nests += 1
                             pos += 1
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == BYTEARRAY8:
                             if pos + 9 > end:
                                 _short(pos, 8)
@@ -677,9 +660,6 @@ class _Machine:
                             if objects > max_objects:
                                 self._too_many_objects()
                             stack.append(ByteArray(start, pos))
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == NEXT_BUFFER:
                             if next_buffer == len(self.buffers):
                                 _refuse(pos, f"NEXT_BUFFER, and all {next_buffer} buffers are used")
@@ -688,8 +668,6 @@ class _Machine:
                             if program[pos + 1] == READONLY_BUFFER:
                                 buffer.readonly = True
                                 pos += 1
-                            if program[pos + 1] == MEMOIZE:
-                                _refuse(pos, "a buffer in the memo could be used twice")
                             stack.append(buffer)
                             pos += 1
                         elif code == NEWTRUE or code == NEWFALSE:
@@ -700,9 +678,6 @@ class _Machine:
                             module = stack.pop()
                             stack.append(self._global(module, name, pos))
                             pos += 1
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == LONG1 or code == LONG4:
                             stack.append(self._integer(pos))
                             length = program[pos + 1] if code == LONG1 else int.from_bytes(program[pos + 1 : pos + 5], "little")
@@ -757,15 +732,9 @@ class _Machine:
                             if objects > max_objects:
                                 self._too_many_objects()
                             pos += 1
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code in _DATA:
                             value, pos = self._data(pos, large)
                             stack.append(value)
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         else:
                             self._not_in_profile(code, pos)
                     else:  # noqa: PLR5501 - two halves, so that few codes are compared
@@ -773,7 +742,7 @@ class _Machine:
                             marks.append(stack)
                             stack = []
                             pos += 1
-                            if limit - pos >= LEAST_BYTES and marks[-1] and type(marks[-1][-1]) in lists:
+                            if limit - pos >= LEAST_BYTES and marks[-1] and type(marks[-1][-1]) in changeable:
                                 pos = self._swallow(pos, limit, stack, memo)
                         elif code == NONE:
                             stack.append(None)
@@ -786,9 +755,6 @@ class _Machine:
                             stack.append(tuple(items))
                             nests += 1
                             pos += 1
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == SETITEMS or code == SETITEM:
                             if code == SETITEM:
                                 value = stack.pop()
@@ -829,9 +795,6 @@ class _Machine:
                             if objects > max_objects:
                                 self._too_many_objects()
                             pos += 1
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         elif code == BUILD:
                             state = stack.pop()
                             target = stack[-1]
@@ -918,9 +881,6 @@ class _Machine:
                         elif code in _DATA:
                             value, pos = self._data(pos, large)
                             stack.append(value)
-                            if pos < limit and program[pos] == MEMOIZE:
-                                memo.append(stack[-1])
-                                pos += 1
                         else:
                             self._not_in_profile(code, pos)
 
@@ -1250,8 +1210,6 @@ class _Machine:
 
 _NODES: Final = frozenset((Global, Made, List, Dict, Set, FrozenSet, ByteArray))
 _CHANGEABLE: Final = frozenset((Made, List, Dict, Set))
-# What long groups of constants are added to.
-_LISTS: Final = frozenset((List, Dict, Set, Made))
 _LEVEL: Final = 1 << 40
 _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
 

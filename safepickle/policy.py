@@ -343,7 +343,7 @@ class _Judge:
         if sorted(self.buffers_used) != list(range(len(self.trace.buffers))) and not self.refusals:
             raise PolicyError("a buffer is used otherwise than once, as the memory of one array: what else holds buffers is stored in band")
         for made in {id(made): made for made in self.trace.keyed}.values():
-            rule = self._rule(made.callee)
+            rule = self.rules[id(made.callee)]
             if rule is not None and not rule.hashable:
                 self._refuse(
                     made, "hash", made.callee, "it would be hashed, as a key of a dict or a member of a set, and its rule does not say `hashable`"
@@ -366,9 +366,6 @@ class _Judge:
 
     def name_of(self, value: Global) -> Name:
         return self.canonical[value.key]
-
-    def _rule(self, name: Global) -> Rule | None:
-        return self.rules[id(name)]
 
     def _refuse(self, value: Any, verb: str, name: Global, why: str, *, ruled: bool = True) -> None:
         at = value.at
@@ -507,7 +504,7 @@ class _Judge:
             # is a reference.
             if name.handles - name.called - bound[name.key] <= 0 or name.derived:
                 continue
-            rule = self._rule(name)
+            rule = self.rules[id(name)]
             if rule is None:
                 self._refuse(name, "refer", name, "no rule names it", ruled=False)
             elif "refer" not in rule.verbs:
