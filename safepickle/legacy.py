@@ -47,7 +47,7 @@ from .machine import (
     Set,
 )
 
-__all__ = ["ENCODINGS", "Computed", "Deed", "Extension", "LegacyTrace", "Persistent", "Result", "View", "trace_legacy"]
+__all__ = ["ENCODINGS", "Computed", "Deed", "Extension", "LegacyTrace", "Persistent", "Result", "View", "attempt", "trace_legacy"]
 
 ENCODINGS: Final = ("ASCII", "latin1", "UTF-8", "bytes")
 """How strings of Python 2 may be read. CPython takes any codec; looking one up imports modules."""
@@ -219,6 +219,18 @@ def trace_legacy(
     return _Machine(data, start, tuple(buffers), limits or DEFAULT_LIMITS, encoding, fix_imports=fix_imports).run()
 
 
+def attempt(data: bytes, *, limits: Limits | None = None, start: int = 0) -> tuple[LegacyTrace, ProgramError | None]:
+    """Return what a program would do, and if it does not finish, why: then the trace ends there, and its root is `ABSENT`.
+
+    A program that breaks off has done what stands before that, which is what a scanner has to tell.
+    """
+    machine = _Machine(data, start, (), limits or DEFAULT_LIMITS, "ASCII", fix_imports=True)
+    try:
+        return machine.run(), None
+    except ProgramError as error:
+        return machine.trace(ABSENT), error
+
+
 # --- the machine -------------------------------------------------------------------------------------------------
 
 # As everywhere but on 32-bit systems and, for LONG_MAX, Windows.
@@ -298,9 +310,12 @@ class _Machine:
                 raise LimitError(
                     f"at byte {self.at} of the program: more than {self.limits.operation_bytes} bytes are operations (`operation_bytes` of Limits)"
                 )
-        root = self.pop()
+        return self.trace(self.pop())
+
+    def trace(self, root: Any) -> LegacyTrace:
+        """Return what was done up to here."""
         return LegacyTrace(
-            data=data,
+            data=self.data,
             start=self.start,
             end=self.pos,
             protocol=self.protocol,
