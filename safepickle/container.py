@@ -483,31 +483,53 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
         view = source.map() if map_file else None
         beginning = source if view is None else _Source(_ViewFile(view), len(view))
         front, header, trusted = _authenticated(beginning, keyring, context, min_serial, threshold, now)
-        if header.body_bytes > max_body_bytes:
-            raise LimitError(f"the body takes {header.body_bytes} bytes; limits allow {max_body_bytes} (`body_bytes` of Limits)")
-        _check_size(source, front, header)
-        if header.compression is not None:
-            stored = sum(header.stored)
-            if header.body_bytes > _most_expanded(stored, max_expansion):
-                raise LimitError(
-                    f"the body takes {header.body_bytes} bytes, and {stored} in the file; "
-                    f"limits allow {max_expansion} times as much (`expansion` of Limits)"
-                )
-            if view is not None:
-                raise FormatError("the body is compressed, so it cannot be mapped: load it without mmap, or write it with compress=None")
-            program, rest, offset = _read_compressed(source, front, header)
-        elif view is not None:
-            rest, offset = view[front.body_start :], 0
-            # Copied first: the bytes hashed are the bytes used, even if somebody writes to the file meanwhile.
-            program = bytes(rest[: header.program])
-            _check_mapped(program, rest[header.program :], header)
-        else:
-            program, rest, offset = _read_plain(source, front, header)
-        if not chunks.all_zero(chunks.gaps(header.program, header.buffers), rest, offset):
-            raise FormatError(_NOT_ZERO)
-    starts = chunks.layout(header.program, header.buffers)
-    buffers = tuple(rest[start - offset : start - offset + length] for start, length in zip(starts, header.buffers, strict=False))
+        program, buffers = _content(source, view, front, header, max_body_bytes, max_expansion)
     return Opened(_info(Info, front, header, trusted), program, buffers, _MADE_HERE)
+
+
+def unverified(
+    file: File, *, max_body_bytes: int = MAX_INTEGER, max_expansion: int = DEFAULT_EXPANSION
+) -> tuple[UntrustedInfo, bytes, tuple[memoryview, ...]]:
+    """Return what the container in `file` claims, its program and its buffers: whole and consistent, but nobody vouches for them.
+
+    That is for a check of the structure where there is no key. It makes no `Opened`, so nothing can be built from it. Raises as `open` does.
+    """
+    with _source(file) as source:
+        front = _read_front(source)
+        _check_header_padding(source, front)
+        header = _parse_header(front.raw)
+        program, buffers = _content(source, None, front, header, max_body_bytes, max_expansion)
+    return _info(UntrustedInfo, front, header, ()), program, buffers
+
+
+def _content(
+    source: _Source, view: memoryview | None, front: _Front, header: _Header, max_body_bytes: int, max_expansion: int
+) -> tuple[bytes, tuple[memoryview, ...]]:
+    """Return program and buffers of a container whose header was read. Every chunk has the digest that the header says."""
+    if header.body_bytes > max_body_bytes:
+        raise LimitError(f"the body takes {header.body_bytes} bytes; limits allow {max_body_bytes} (`body_bytes` of Limits)")
+    _check_size(source, front, header)
+    if header.compression is not None:
+        stored = sum(header.stored)
+        if header.body_bytes > _most_expanded(stored, max_expansion):
+            raise LimitError(
+                f"the body takes {header.body_bytes} bytes, and {stored} in the file; "
+                f"limits allow {max_expansion} times as much (`expansion` of Limits)"
+            )
+        if view is not None:
+            raise FormatError("the body is compressed, so it cannot be mapped: load it without mmap, or write it with compress=None")
+        program, rest, offset = _read_compressed(source, front, header)
+    elif view is not None:
+        rest, offset = view[front.body_start :], 0
+        # Copied first: the bytes hashed are the bytes used, even if somebody writes to the file meanwhile.
+        program = bytes(rest[: header.program])
+        _check_mapped(program, rest[header.program :], header)
+    else:
+        program, rest, offset = _read_plain(source, front, header)
+    if not chunks.all_zero(chunks.gaps(header.program, header.buffers), rest, offset):
+        raise FormatError(_NOT_ZERO)
+    starts = chunks.layout(header.program, header.buffers)
+    return program, tuple(rest[start - offset : start - offset + length] for start, length in zip(starts, header.buffers, strict=False))
 
 
 def verify(
@@ -537,6 +559,19 @@ def peek(file: File) -> UntrustedInfo:
         front = _read_front(source)
         _check_header_padding(source, front)
         return _info(UntrustedInfo, front, _parse_header(front.raw), ())
+
+
+def read_whole(file: File, limit: int) -> bytes:
+    """Return all bytes of `file`, whatever they are; `limit` says how many there may be. Raises `LimitError`, `OSError`."""
+    with _source(file) as source:
+        if source.size is not None and source.size > limit:
+            raise LimitError(f"the file has {source.size} bytes; limits allow {limit} (`body_bytes` of Limits)")
+        data = source.read(source.size if source.size is not None else limit + 1)
+        if source.size is not None:
+            data += source.read(1)
+    if len(data) > limit or (source.size is not None and len(data) > source.size):
+        raise LimitError(f"the file has grown meanwhile, or is longer than {limit} bytes (`body_bytes` of Limits)")
+    return data
 
 
 def _authenticated(

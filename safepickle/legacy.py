@@ -26,9 +26,9 @@ from __future__ import annotations
 import re
 import struct
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from .errors import LimitError, ProgramError
 from .machine import (
@@ -47,7 +47,22 @@ from .machine import (
     Set,
 )
 
-__all__ = ["ENCODINGS", "Computed", "Deed", "Extension", "LegacyTrace", "Persistent", "Result", "View", "attempt", "trace_legacy"]
+__all__ = [
+    "ENCODINGS",
+    "NEVER",
+    "OPERATIONS",
+    "Computed",
+    "Copied",
+    "Deed",
+    "Extension",
+    "LegacyTrace",
+    "Machine",
+    "Persistent",
+    "Result",
+    "View",
+    "attempt",
+    "trace_legacy",
+]
 
 ENCODINGS: Final = ("ASCII", "latin1", "UTF-8", "bytes")
 """How strings of Python 2 may be read. CPython takes any codec; looking one up imports modules."""
@@ -104,6 +119,16 @@ class Persistent:
     def __init__(self, pid: Any, at: int) -> None:
         self.pid = pid
         self.at = at
+
+
+class Copied(ByteArray):
+    """A bytearray whose content does not stand in the program as it is."""
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: bytes) -> None:
+        super().__init__(0, len(content))
+        self.content = content
 
 
 class View:
@@ -174,6 +199,7 @@ class LegacyTrace:
     left_over: int
     """Values below the result and open marks when the program ended."""
     beyond: tuple[int, str] | None = field(repr=False)
+    rewritten: Mapping[int, tuple[Made, Sequence[Any]]] = field(repr=False)
 
     def plain(self) -> None:
         """Raise `ProgramError` if the program does what no program of the strict profile does, whatever its encoding.
@@ -216,7 +242,7 @@ def trace_legacy(
         raise ValueError(f"encoding is one of {', '.join(ENCODINGS)}, not {encoding!r}")
     if start < 0:
         raise ValueError(f"a program starts at an offset, not at {start}")
-    return _Machine(data, start, tuple(buffers), limits or DEFAULT_LIMITS, encoding, fix_imports=fix_imports).run()
+    return Machine(data, start, tuple(buffers), limits or DEFAULT_LIMITS, encoding, fix_imports=fix_imports).run()
 
 
 def attempt(data: bytes, *, limits: Limits | None = None, start: int = 0) -> tuple[LegacyTrace, ProgramError | None]:
@@ -224,11 +250,7 @@ def attempt(data: bytes, *, limits: Limits | None = None, start: int = 0) -> tup
 
     A program that breaks off has done what stands before that, which is what a scanner has to tell.
     """
-    machine = _Machine(data, start, (), limits or DEFAULT_LIMITS, "ASCII", fix_imports=True)
-    try:
-        return machine.run(), None
-    except ProgramError as error:
-        return machine.trace(ABSENT), error
+    return Machine(data, start, (), limits or DEFAULT_LIMITS, "ASCII", fix_imports=True).attempt()
 
 
 # --- the machine -------------------------------------------------------------------------------------------------
@@ -240,11 +262,12 @@ _HIGHEST_PROTOCOL: Final = 5
 _STOP: Final = next(code for code, opcode in OPCODES.items() if opcode.name == "STOP")
 # As in the strict profile, what is at least this long does not count as operations.
 _LARGE: Final = 65536
+NEVER: Final = float("inf")
 
 _UNKNOWN: Final = frozenset((Global, Made, Computed, Result, Extension, Persistent, Buffer))
-_UNHASHABLE: Final = frozenset((List, Dict, Set, ByteArray))
+_UNHASHABLE: Final = frozenset((List, Dict, Set, ByteArray, Copied))
 _PLAIN_TARGETS: Final = frozenset((List, Dict, Set, Made))
-_MACHINE_VALUES: Final = frozenset((Global, Made, List, Dict, Set, FrozenSet, ByteArray))
+_MACHINE_VALUES: Final = frozenset((Global, Made, List, Dict, Set, FrozenSet, ByteArray, Copied))
 
 # strtol(3) with base 0, which skips space, then takes a sign and the longest number that the base allows.
 _STRTOL: Final = re.compile(rb"[ \t\n\v\f\r]*([+-]?)(?:0[xX]([0-9a-fA-F]+)|0([0-7]*)|([1-9][0-9]*))")
@@ -256,8 +279,10 @@ _ESCAPE: Final = re.compile(rb"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{2})|(.?))", re.DO
 _ESCAPED: Final = {b"\\": b"\\", b"'": b"'", b'"': b'"', b"b": b"\b", b"f": b"\f", b"t": b"\t", b"n": b"\n", b"r": b"\r", b"v": b"\v", b"a": b"\a"}
 
 
-class _Machine:
-    """One run. `load_pop` is the opcode POP, and so on; each says which C function it follows."""
+class Machine:
+    """One run. `load_pop` is the opcode POP, and so on; each says which C function it follows. `translating` extends it."""
+
+    operations: ClassVar[Mapping[int, Callable[[Any], None]]]
 
     def __init__(self, data: bytes, start: int, buffers: Sequence[Bytes], limits: Limits, encoding: str, *, fix_imports: bool) -> None:
         self.data = data
@@ -285,24 +310,43 @@ class _Machine:
         self.stored: dict[int, tuple[Any, int]] = {}
         self.handed = 0
         self.beyond: tuple[int, str] | None = None
+        # Where the frame ends that is open, if one is.
+        self.frame_end: float = NEVER
+        # Objects that stand for what the program says otherwise, each with the items that it has from the beginning.
+        self.rewritten: dict[int, tuple[Made, Sequence[Any]]] = {}
+
+    def attempt(self) -> tuple[LegacyTrace, ProgramError | None]:
+        """Run, and return what was done and why it broke off, if it did."""
+        try:
+            return self.run(), None
+        except ProgramError as error:
+            return self.trace(ABSENT), error
 
     def run(self) -> LegacyTrace:
-        data = self.data
-        end = len(data)
+        end = len(self.data)
         if end - self.start > self.limits.program_bytes:
             raise LimitError(
                 f"the program takes up to {end - self.start} bytes; limits allow {self.limits.program_bytes} (`program_bytes` of Limits)"
             )
+        return self.trace(self.loop())
+
+    def loop(self) -> Any:
+        """Execute operations from here up to STOP, and return the result."""
+        data = self.data
+        end = len(data)
         most = self.limits.operation_bytes + self.start
+        operations = self.operations
         while True:
             self.at = self.pos
+            if self.pos >= self.frame_end:
+                self.end_frame()
             if self.pos >= end:
                 self.refuse("the program ends without STOP")
             code = data[self.pos]
             self.pos += 1
             if code == _STOP:
                 break
-            operation = OPERATIONS.get(code)
+            operation = operations.get(code)
             if operation is None:
                 self.refuse(f"{code:#04x} is not an opcode")
             operation(self)
@@ -310,7 +354,9 @@ class _Machine:
                 raise LimitError(
                     f"at byte {self.at} of the program: more than {self.limits.operation_bytes} bytes are operations (`operation_bytes` of Limits)"
                 )
-        return self.trace(self.pop())
+        if self.frame_end not in (NEVER, self.pos):
+            self.beyond_strict("a frame that does not end with the program")
+        return self.pop()
 
     def trace(self, root: Any) -> LegacyTrace:
         """Return what was done up to here."""
@@ -325,6 +371,7 @@ class _Machine:
             buffers_used=self.next_buffer,
             left_over=len(self.stack) + len(self.marks),
             beyond=self.beyond,
+            rewritten=self.rewritten,
         )
 
     # --- what the opcodes are made of -----------------------------------------------------------------------------
@@ -555,6 +602,15 @@ class _Machine:
         length = self.unsigned(8)
         if length > len(self.data) - self.pos:
             self.refuse(f"FRAME says {length} bytes and only {len(self.data) - self.pos} follow")
+        if self.frame_end is not NEVER:
+            self.beyond_strict("a frame within a frame")
+        self.frame_end = self.pos + length
+
+    def end_frame(self) -> None:
+        """A frame that ends within an operation: what stands there depends on how the program is read (attacks.md, B.1)."""
+        if self.pos > self.frame_end:
+            self.beyond_strict("a frame that ends within an operation")
+        self.frame_end = NEVER
 
     def load_mark(self) -> None:
         """load_mark."""
@@ -1180,8 +1236,8 @@ class _Writer:
         elif kind is bytes:
             self.data(value, "SHORT_BINBYTES", "BINBYTES", "BINBYTES8")
             self.memoize(value)
-        elif kind is ByteArray:
-            self.data(self.trace.data[value.start : value.end], "", "", "BYTEARRAY8")
+        elif kind is ByteArray or kind is Copied:
+            self.data(value.content if kind is Copied else self.trace.data[value.start : value.end], "", "", "BYTEARRAY8")
             self.memoize(value)
         elif kind is Buffer:
             if value.number != self.next_buffer:
@@ -1237,10 +1293,22 @@ class _Writer:
     def end_made(self, value: Made) -> None:
         if id(value) in self.memo:
             raise ProgramError(f"at byte {value.at} of the program: the arguments of {value.callee} hold its own result")
-        self.turn(self.made[id(value)])
+        items: Sequence[Any] = ()
+        if id(value) in self.trace.rewritten:
+            items = self.trace.rewritten[id(value)][1]
+        elif id(value) in self.made:
+            self.turn(self.made[id(value)])
+        else:
+            raise ProgramError(f"at byte {value.at} of the program: an object stands for something else here, and is used as what it was")
         self.op("REDUCE" if value.how == "call" else "NEWOBJ" if value.kwargs is None else "NEWOBJ_EX")
         self.memoize(value)
-        self.then(*((self.change, deeds) for deeds in self.changes.get(id(value), ())))
+        changes = ((self.change, deeds) for deeds in self.changes.get(id(value), ()))
+        if items:
+            self.op("MARK")
+            fill = "SETITEMS" if value.pairs else "APPENDS"
+            self.then(*((self.value, item) for item in items), (self.op, fill), *changes)
+        else:
+            self.then(*changes)
 
     def change(self, deeds: list[Deed]) -> None:
         kind = deeds[0].kind
@@ -1293,7 +1361,8 @@ def _signed(raw: bytes) -> int:
     return int.from_bytes(raw, "little", signed=True)
 
 
-OPERATIONS: Final[dict[int, Callable[[_Machine], None]]] = {
-    code: getattr(_Machine, f"load_{opcode.name.lower()}") for code, opcode in OPCODES.items() if opcode.name != "STOP"
+OPERATIONS: Final[dict[int, Callable[[Machine], None]]] = {
+    code: getattr(Machine, f"load_{opcode.name.lower()}") for code, opcode in OPCODES.items() if opcode.name != "STOP"
 }
 """Every opcode but STOP, by its byte. The prose for each is that of `machine.OPCODES`."""
+Machine.operations = OPERATIONS

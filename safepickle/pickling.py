@@ -28,13 +28,12 @@ from .container import File, Info
 from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
 from .keyring import AnyKey, as_keyring
 from .machine import DEFAULT_LIMITS, Limits, trace
-from .policy import Admitted, Name, Policy, Use, admit
+from .policy import Admitted, Allow, Name, Policy, Use, admit, chosen
 
-__all__ = ["dump", "dumps", "load", "loads"]
+__all__ = ["built", "dump", "dumps", "load", "loads"]
 
 _Written = TypeVar("_Written")
 OnMismatch = Literal["error", "warn", "ignore"]
-Allow = Iterable[str | type | Callable[..., Any]]
 
 # Smaller arrays stay in the program, where they cost less than an entry in the header and an aligned place.
 OUT_OF_BAND_BYTES: Final = 4096
@@ -116,7 +115,7 @@ def load(
     """
     limits = limits or DEFAULT_LIMITS
     _checked_mismatch(on_version_mismatch)
-    chosen = _policy(policy, allow)
+    allowed = chosen(policy, allow)
     opened = container.open(
         file,
         as_keyring(key),
@@ -127,12 +126,12 @@ def load(
         max_body_bytes=limits.body_bytes,
         max_expansion=limits.expansion,
     )
-    admitted = admit(trace(opened.program, buffers=opened.buffers, limits=limits), chosen)
+    admitted = admit(trace(opened.program, buffers=opened.buffers, limits=limits), allowed)
     checked = _checked(admitted)
     _compare_versions(opened.info, on_version_mismatch)
     if rehearse:
         rehearsing.rehearse(opened.program, opened.buffers, {use.name: use.found_at for use in admitted.uses}, limits)
-    return _build(checked, opened.buffers, opened.info)
+    return _build(checked, opened.buffers, f"it was written with {_described(opened.info)}")
 
 
 def loads(
@@ -165,15 +164,10 @@ def loads(
     )
 
 
-def _policy(policy: Policy | None, allow: Allow) -> Policy:
-    if policy is None:
-        policy = Policy.default()
-    elif not isinstance(policy, Policy):
-        raise TypeError(f"policy is a Policy, such as Policy.read(path), not {type(policy).__name__}")
-    if isinstance(allow, str):
-        raise TypeError(f"allow is a list of names or classes: allow=[{allow!r}]")
-    allowed = tuple(allow)
-    return policy.allow(*allowed) if allowed else policy
+def built(program: bytes, buffers: Sequence[memoryview], policy: Policy, limits: Limits) -> Any:
+    """Return what a program in strict form makes that nobody signed: judged, checked and built as `load` does it. See `adopting`."""
+    checked = _checked(admit(trace(program, buffers=buffers, limits=limits), policy))
+    return _build(checked, buffers, "it does not say with which libraries it was written")
 
 
 # --- dump ------------------------------------------------------------------------------------------------------
@@ -193,9 +187,9 @@ def _write(
 ) -> _Written:
     """Judge the object like `load` will, and only then sign and write it."""
     keyring = as_keyring(key)
-    chosen = _policy(policy, allow)
+    allowed = chosen(policy, allow)
     program, buffers = pickled(obj)
-    admitted = admit(trace(program, buffers=buffers), chosen)
+    admitted = admit(trace(program, buffers=buffers), allowed)
     _checked(admitted)
     return write(
         program,
@@ -400,7 +394,7 @@ class _Unpickler(pickle.Unpickler):
         raise ProgramError("there are no persistent ids in a container")
 
 
-def _build(checked: state.Checked, buffers: Iterable[memoryview], info: Info) -> Any:
+def _build(checked: state.Checked, buffers: Iterable[memoryview], written: str) -> Any:
     watch = state.Watch(checked)
     built = None
     refusal: SafePickleError
@@ -414,7 +408,7 @@ def _build(checked: state.Checked, buffers: Iterable[memoryview], info: Info) ->
     except Exception as error:  # noqa: BLE001 - a library may raise anything; what it said is told below
         refusal = ProgramError(
             f"an admitted program failed while the object was built ({type(error).__name__}: {ascii(str(error))[1:301]}); "
-            f"it was written with {_described(info)}: the libraries here may be too far from those"
+            f"{written}: the libraries here may be too far from those"
         )
     # Raised where no exception of a library is being handled: its traceback keeps the frames of that library alive, and
     # those the half-built object; the frame of `find_class` keeps the unpickler, whose memo has all. Nor may this frame.

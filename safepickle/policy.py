@@ -36,10 +36,11 @@ from .checks import CHECKS, UNKNOWN, Findings
 from .errors import LimitError, PolicyError, SafePickleError
 from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, paths
 
-__all__ = ["STATES", "Admitted", "Policy", "Rule", "admit", "rule_for", "unruled"]
+__all__ = ["STATES", "Admitted", "Allow", "Name", "Policy", "Rule", "admit", "chosen", "rule_for", "unruled"]
 
 Name = tuple[str, str]
 Matcher = Callable[[Any, "_Judge"], bool]
+Allow = Iterable[str | type | Callable[..., Any]]
 
 VERBS: Final = ("new", "state", "call", "refer")
 ITEMS: Final = ("append", "setitem")
@@ -245,6 +246,18 @@ class Policy:
             for name in rule.names:
                 merged[_split(name)] = rule
         return Policy(merged, {**self.aliases, **aliases}, self.packs)
+
+
+def chosen(policy: Policy | None, allow: Allow) -> Policy:
+    """Return the policy that `policy` and `allow` of a call stand for. Raises `TypeError`, `PolicyError`."""
+    if policy is None:
+        policy = Policy.default()
+    elif not isinstance(policy, Policy):
+        raise TypeError(f"policy is a Policy, such as Policy.read(path), not {type(policy).__name__}")
+    if isinstance(allow, str):
+        raise TypeError(f"allow is a list of names or classes: allow=[{allow!r}]")
+    allowed = tuple(allow)
+    return policy.allow(*allowed) if allowed else policy
 
 
 @dataclass(frozen=True, slots=True)

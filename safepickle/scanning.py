@@ -1,17 +1,48 @@
 """What is in a file that nobody signed: `scan` finds the pickle programs in it and says what they would do. It executes nothing.
 
-A file is recognised by its content. Whatever cannot be read whole is a finding, never a pass.
+A file is recognised by its content. What it is taken for is not exclusive: a zip archive behind a pickle is read as both. Whatever
+cannot be read whole is a finding, never a pass. Each program is run on abstract values (`translating`), said again in
+strict form, and judged by the policy; the table of known gadgets only makes the verdict more telling.
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+import re
+import sys
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-__all__ = ["VERDICTS", "Finding", "Program", "Report"]
+from . import archives, container, gadgets, npy
+from .container import File
+from .errors import FormatError, LimitError, PolicyError, ProgramError, SafePickleError, elided
+from .legacy import Computed, Deed, Extension, Persistent
+from .machine import Limits, trace
+from .policy import Allow, Policy, admit, chosen
+from .translating import LEAST_PROGRAM, TRANSLATED, Translation, translate
+
+__all__ = ["VERDICTS", "Finding", "Program", "Report", "explained", "scan"]
 
 VERDICTS: Final = ("not a pickle", "signed", "within policy", "unreadable", "outside policy", "hostile")
 """From best to worst. The first three are no finding."""
+
+# What a program begins with from protocol 2 on.
+_PROTO: Final = re.compile(rb"\x80[\x02-\x05]")
+# What a program of protocol 0 or 1 cannot do without, if it is to do anything: a name in two lines.
+_NAME_LINES: Final = re.compile(rb"[ci][A-Za-z_][\w.]*+\n[A-Za-z_][\w.]*+\n")
+# The same in base64, at any of the three alignments a text may begin with only the first: what is decoded begins with it.
+_BASE64: Final = re.compile(rb"(?:gA[IJKLMNOPQRSTUVWXY]|Y[w-z0-9]|K[A-P])[A-Za-z0-9+/_-]{10,}={0,2}")
+# As many places of a file are tried as candidates for a program as cost this many times its bytes, and a MiB.
+_TRIES: Final = 16
+_FREE_TRIES: Final = 1 << 20
+_SHOWN: Final = 50
+_AT: Final = re.compile(r"at byte (\d+) of the program: ")
+_PICKLE_SUFFIXES: Final = (".pkl", ".pickle", ".joblib", ".p", ".pck", ".pcl", ".skops", ".npy", ".npz", ".pt", ".pth", ".ckpt", ".spkl")
+_TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +96,7 @@ class Report:
 
     @property
     def clean(self) -> bool:
-        """Whether every byte was understood and nothing is outside the policy."""
+        """Whether every byte was understood and nothing is outside the policy. Of a signed file the signature was not checked."""
         return not self.findings
 
     def as_dict(self) -> dict[str, Any]:
@@ -78,3 +109,365 @@ class Report:
             "findings": [{name: getattr(each, name) for name in Finding.__slots__} for each in self.findings],
             "programs": [{name: getattr(each, name) for name in Program.__slots__} for each in self.programs],
         }
+
+
+def scan(file: File, *, policy: Policy | None = None, allow: Allow = (), limits: Limits | None = None) -> Report:
+    """Return what is in `file`, a path or binary file object, and what it would do if it were loaded. Nothing of it is executed or imported.
+
+    "signed" means a safepickle container that is whole and whose program the policy admits; nobody has checked its signatures: that is
+    what `verify` and `load` do. "within policy" means that everything that the programs in the file do is allowed, so `adopt`
+    will build it, if the state of its arrays is sane. What is wrong with a file is in the report. Raises `OSError` if the
+    file cannot be read, `PolicyError` and `TypeError` for a policy or an `allow` that cannot be used.
+    """
+    limits = limits or Limits()
+    allowed = chosen(policy, allow)
+    name = str(getattr(file, "name", file)) if not isinstance(file, (bytes, bytearray, memoryview)) else ""
+    try:
+        data = container.read_whole(file, limits.body_bytes)
+    except LimitError as error:
+        finding = Finding("unreadable", "limit", "", None, str(error))
+        return Report("unreadable", "unknown", 0, "", (finding,), ())
+    scanner = _Scanner(allowed, limits, data)
+    scanner.run(data, name)
+    return scanner.report(data)
+
+
+def explained(file: File, *, limits: Limits | None = None) -> Iterator[str]:
+    """Yield what the programs in a file do, step by step, as text for people. Nothing is executed. Raises `OSError`."""
+    from .explaining import explain
+
+    limits = limits or Limits()
+    data = container.read_whole(file, limits.body_bytes)
+    scanner = _Scanner(Policy.default(), limits, data)
+    scanner.run(data, "")
+    if not scanner.traced:
+        yield f"There is no pickle program in this file: {scanner.report(data).format}."
+    for where, offset, found in scanner.traced:
+        yield f"Program at byte {offset}{f' of {where}' if where else ''}:"
+        yield from explain(found.trace, found.error)
+        yield ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    where: str
+    data: bytes
+    depth: int
+    behind: bool = False
+    """Whether it is what follows something else, of which there is a finding already."""
+
+
+class _Scanner:
+    """One scan: pieces of the file that are still to be looked at, and what was found."""
+
+    def __init__(self, policy: Policy, limits: Limits, data: bytes) -> None:
+        self.policy = policy
+        self.limits = limits
+        self.budget = archives.Budget(limits, len(data))
+        self.tries_left = _FREE_TRIES + _TRIES * len(data)
+        self.findings: list[Finding] = []
+        self.programs: list[Program] = []
+        self.traced: list[tuple[str, int, Translation]] = []
+        self.signed = 0
+        self.format: list[str] = []
+        self.packages = {name[0].partition(".")[0] for name in policy.rules} | sys.stdlib_module_names
+
+    def report(self, data: bytes) -> Report:
+        """Return the result: the worst of everything."""
+        verdicts = [each.verdict for each in (*self.findings, *self.programs)]
+        verdicts += ["signed"] * bool(self.signed)
+        worst = max(verdicts, key=VERDICTS.index, default="not a pickle")
+        kinds = ", ".join(self.format) or "unknown"
+        return Report(worst, kinds, len(data), hashlib.sha256(data).hexdigest(), tuple(self.findings), tuple(self.programs))
+
+    def find(self, verdict: str, rule: str, where: str, offset: int | None, message: str, name: str = "", advisory: str = "") -> None:
+        self.findings.append(Finding(verdict, rule, where, offset, message, name, advisory))
+
+    def run(self, data: bytes, name: str) -> None:
+        """Look at the file, and at whatever is in it."""
+        work = deque([_Piece("", data, 0)])
+        while work:
+            piece = work.popleft()
+            try:
+                work.extend(self.piece(piece))
+            except LimitError as error:
+                self.find("unreadable", "limit", piece.where, None, str(error))
+            except (MemoryError, RecursionError) as error:
+                self.find("unreadable", "limit", piece.where, None, f"looking at this takes more than is there ({type(error).__name__})")
+            except SafePickleError as error:
+                self.find("unreadable", "broken-program", piece.where, None, str(error))
+            except Exception as error:  # noqa: BLE001 - a scanner that dies lets the file pass where its exit code is not looked at
+                self.find("unreadable", "unknown-content", piece.where, None, f"{type(error).__name__} while it was read: {ascii(str(error))[:200]}")
+        if not data:
+            self.format.append("empty")
+        if not (self.findings or self.programs or self.signed or self.format) and name.lower().endswith(_PICKLE_SUFFIXES):
+            self.find("unreadable", "unknown-content", "", 0, "the file is called as a model is, and its content is nothing that is known")
+
+    def piece(self, piece: _Piece) -> Iterator[_Piece]:
+        """Look at one piece in every way in which somebody may read it, and yield what is within it."""
+        data, where = piece.data, piece.where
+        if not data:
+            return
+        if data.startswith(container.MAGIC):
+            self.kind(piece, "safepickle container")
+            self.container(piece)
+            return
+        known = False
+        for reading in archives.unpack(data, self.budget):
+            known = True
+            yield from self.archive(piece, reading)
+        if data.startswith(npy.MAGIC):
+            known = True
+            yield from self.array(piece)
+        end = self.programs_in_a_row(piece, recognised=known)
+        if end == len(data) or (known and not end):
+            return
+        if end:
+            self.find("unreadable", "trailing-data", where, end, f"{len(data) - end} bytes follow the last program")
+            yield _Piece(f"{where}[{end}:]", data[end:], piece.depth, behind=True)
+        else:
+            self.search(piece)
+
+    def kind(self, piece: _Piece, name: str) -> None:
+        if not piece.where:
+            self.format.append(name)
+
+    # --- what is not a bare pickle ------------------------------------------------------------------------------------
+
+    def container(self, piece: _Piece) -> None:
+        """A container of our own, as somebody without a key sees it."""
+        try:
+            _, program, buffers = container.unverified(piece.data, max_body_bytes=self.limits.body_bytes, max_expansion=self.limits.expansion)
+        except LimitError:
+            raise
+        except SafePickleError as error:
+            self.find("unreadable", "container", piece.where, None, f"the safepickle container is not whole: {error}")
+            return
+        try:
+            admit(trace(program, buffers=buffers, limits=self.limits), self.policy)
+            self.signed += 1
+        except SafePickleError as error:
+            found = translate(program, limits=self.limits, names=self.policy.rules)
+            if not self.names(piece.where, found, 0) or not isinstance(error, PolicyError):
+                self.find("outside policy", "not-as-written", piece.where, None, f"the program of the container: {error}")
+
+    def archive(self, piece: _Piece, reading: archives.Unpacked) -> Iterator[_Piece]:
+        """The members of an archive, or what a compressed stream holds."""
+        self.kind(piece, f"{reading.format}-compressed" if reading.compression else reading.format)
+        for fault in reading.faults:
+            self.find("unreadable", fault.rule, piece.where, fault.offset, fault.what)
+        if piece.depth >= self.limits.archive_depth:
+            raise LimitError(f"archives are nested more than {self.limits.archive_depth} deep (`archive_depth` of Limits)")
+        for member in reading.members:
+            self.budget.member()
+            if reading.format == "zip" and member.name == "schema.json":
+                self.schema(f"{piece.where}!{member.name}", member.data)
+            plain = reading.compression and len(reading.members) == 1
+            yield _Piece(f"{piece.where}!{reading.format if plain else member.name}", member.data, piece.depth + 1)
+
+    def array(self, piece: _Piece) -> Iterator[_Piece]:
+        """A `.npy` file: with objects there is a pickle in place of the data."""
+        self.kind(piece, "npy")
+        try:
+            described = npy.header(piece.data)
+        except FormatError as error:
+            self.find("unreadable", "archive", piece.where, 0, str(error))
+            self.search(piece)
+            return
+        if described.objects:
+            yield _Piece(f"{piece.where}[{described.end}:]", piece.data[described.end :], piece.depth)
+        else:
+            self.inside(piece.where, piece.data, described.end, len(piece.data))
+
+    def schema(self, where: str, data: bytes) -> None:
+        """The schema of a skops file, whose reader imports what it names and calls methods that it names (CVE-2025-54412, -54413)."""
+        try:
+            nodes: list[Any] = [json.loads(data)]
+        except (ValueError, RecursionError):
+            self.find("unreadable", "archive", where, None, "the schema of the skops file is not JSON")
+            return
+        seen = set()
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, list):
+                nodes += node
+            elif isinstance(node, dict):
+                nodes += node.values()
+                name = node.get("__module__"), node.get("__class__")
+                if all(isinstance(each, str) for each in name) and name not in seen:
+                    seen.add(name)
+                    self.unruled(where, None, *name)
+
+    # --- programs -----------------------------------------------------------------------------------------------------
+
+    def programs_in_a_row(self, piece: _Piece, *, recognised: bool) -> int:
+        """Judge the programs that a reader who begins at the beginning would run, and return where the last one ends, or 0."""
+        data, at = piece.data, 0
+        while at < len(data):
+            found = self.attempt(data, at)
+            if not self.plausible(found, at, len(data), recognised=recognised or bool(at)):
+                return at
+            if not at:
+                self.kind(piece, "joblib" if found.joblib else "torch" if found.trace.root == _TORCH_MAGIC else "pickle")
+            self.judge(piece.where, found, at)
+            if found.error is not None:
+                # Where it broke off nothing tells what the rest is; it may hold programs.
+                self.inside(piece.where, data, found.trace.end, len(data))
+                return len(data)
+            at = found.trace.end
+        return at
+
+    def attempt(self, data: bytes, at: int) -> Translation:
+        return translate(data, limits=self.limits, start=at, names=self.policy.rules)
+
+    def plausible(self, found: Translation, at: int, size: int, *, recognised: bool) -> bool:
+        """Tell whether something that runs as a program is one, or is text or an archive that happens to begin like one."""
+        does = [deed for deed in found.trace.deeds if deed.kind not in ("name", "hash", "persistent")]
+        announced = found.trace.data[at : at + 1] == b"\x80" and at + 1 < size and found.trace.data[at + 1] <= 5
+        if found.error is None:
+            whole = found.trace.end == size and not recognised
+            return bool(found.trace.deeds) or announced or whole
+        if does or (announced and not recognised):
+            return True
+        return any(name.module.partition(".")[0] in self.packages for name in found.trace.globals)
+
+    def judge(self, where: str, found: Translation, at: int, rule: str = "") -> None:
+        """Say what a program does, and enter it."""
+        before = len(self.findings)
+        self.traced.append((where, at, found))
+        named = self.names(where, found, at)
+        if found.error is not None:
+            offset, what = _located(found.error)
+            limit = isinstance(found.error, LimitError)
+            done = " What stands before that is done by then." if found.trace.deeds else ""
+            message = f"the program breaks off: {what}.{done}" if not limit else what
+            self.find("unreadable", "limit" if limit else rule or "broken-program", where, offset, message)
+        else:
+            try:
+                admit(trace(found.restated(), buffers=found.buffers, limits=self.limits), self.policy)
+            except LimitError as error:
+                self.find("unreadable", "limit", where, None, str(error))
+            except PolicyError as error:
+                self.refusals(where, error, already=named)
+            except ProgramError as error:
+                if not named:
+                    offset, what = _located(error)
+                    self.find("outside policy", rule or "not-as-written", where, offset, f"no pickler writes this: {what}")
+        verdict = max((each.verdict for each in self.findings[before:]), key=VERDICTS.index, default="within policy")
+        names = tuple(_shown(name.module, name.name) for name in found.trace.globals)
+        self.programs.append(Program(where, at, found.trace.end, found.trace.protocol, "joblib" if found.joblib else "pickle", names, verdict))
+        # What is within the texts and bytes of a program is nobody's program, until somebody makes it one.
+        for begin, end in found.constants:
+            self.inside(where, found.trace.data, begin, end)
+        for text in found.texts:
+            content = text.encode("utf-8", "surrogatepass")
+            self.inside(where, content, 0, len(content))
+
+    def names(self, where: str, found: Translation, at: int) -> bool:
+        """Tell of every name that the policy does not have, also of those that are imported and then dropped; return whether there were any."""
+        before = len(self.findings)
+        for name in found.trace.globals:
+            if name.key not in TRANSLATED:
+                self.unruled(where, name.at, *name.key)
+        for deed in found.trace.deeds:
+            rule, what = _unresolved(deed)
+            if rule:
+                self.find("outside policy", rule, where, deed.at, what)
+            if len(self.findings) - before > _SHOWN:
+                break
+        return len(self.findings) > before
+
+    def unruled(self, where: str, at: int | None, module: str, name: str) -> None:
+        canonical = self.policy.canonical((module, name))
+        if canonical in self.policy.rules:
+            return
+        gadget = gadgets.known(module, name)
+        shown = _shown(module, name)
+        if gadget is not None:
+            self.find("hostile", "hostile-name", where, at, f"{shown} {gadget.what}", shown, gadget.advisory)
+        else:
+            self.find("outside policy", "outside-policy", where, at, f"{shown} is in no rule of the policy", shown)
+
+    def refusals(self, where: str, error: PolicyError, *, already: bool) -> None:
+        """Tell of what the policy refuses of names that it has."""
+        lines = [line for line in error.refusals if not (already and line.endswith("no rule names it"))]
+        for line in lines[:_SHOWN]:
+            self.find("outside policy", "outside-policy", where, None, line)
+        if not lines and not already:
+            self.find("outside policy", "outside-policy", where, None, str(error).partition("\n")[0])
+
+    # --- programs within something else -------------------------------------------------------------------------------
+
+    def search(self, piece: _Piece) -> None:
+        """Look for programs in what is nothing that is known. If there is one, something stands before it."""
+        before = len(self.programs)
+        self.inside(piece.where, piece.data, 0, len(piece.data))
+        if len(self.programs) > before and not piece.behind:
+            at = self.programs[before].offset
+            self.find("unreadable", "unknown-content", piece.where, 0, f"{at} bytes that are nothing that is known stand before a program")
+
+    def inside(self, where: str, data: bytes, begin: int, end: int) -> None:
+        """Judge the programs that begin anywhere within a stretch of bytes, and those that are written there in base64."""
+        if not (_PROTO.search(data, begin, end) or _NAME_LINES.search(data, begin, end) or _BASE64.search(data, begin, end)):
+            return
+        content = data[begin:end]
+        if len(content) < len(data):
+            where = f"{where}[{begin}:{end}]"
+        for form in (_PROTO, _NAME_LINES):
+            done = 0
+            for match in form.finditer(content):
+                if match.start() >= done:
+                    done = self.candidate(where, content, match.start())
+        for match in _BASE64.finditer(content):
+            text = match[0].rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
+            text = text[: len(text) - (len(text) % 4 == 1)]
+            self.candidate(f"{where}[{match.start()}:{match.end()}]!base64", base64.b64decode(text + b"=" * (-len(text) % 4)), 0)
+
+    def candidate(self, where: str, data: bytes, at: int) -> int:
+        """Judge what begins at a place if it is a program that does something; return where that ends, or 0."""
+        if len(data) - at < LEAST_PROGRAM:
+            return 0
+        if self.tries_left <= 0:
+            raise LimitError("too many places of the file look like the beginning of a program")
+        found = self.attempt(data, at)
+        self.tries_left -= found.trace.end - at + 64
+        if not self.acts(found):
+            return 0
+        before = len(self.findings)
+        self.judge(where, found, at, "nested-program" if found.error is None else "")
+        if len(self.findings) == before:
+            # It is within the policy, wherever it stands.
+            self.programs.pop()
+            self.traced.pop()
+        return found.trace.end
+
+    def acts(self, found: Translation) -> bool:
+        """Tell whether what was found by chance does something, rather than being a few bytes that happen to be opcodes."""
+        calls = any(deed.kind in ("call", "new", "instance", "build", "extension") for deed in found.trace.deeds)
+        known = any(gadgets.known(*name.key) is not None for name in found.trace.globals)
+        if found.error is None:
+            return bool(found.trace.deeds) and (calls or known or found.trace.protocol >= 2)
+        return (calls or known) and any(name.module.partition(".")[0] in self.packages for name in found.trace.globals)
+
+
+def _located(error: ProgramError) -> tuple[int | None, str]:
+    """Return the offset that a message of the machine begins with, and the rest."""
+    match = _AT.match(str(error))
+    return (int(match[1]), str(error)[match.end() :]) if match else (None, str(error))
+
+
+def _unresolved(deed: Deed) -> tuple[str, str]:
+    """Return the rule and message of a deed whose object only running the program would tell."""
+    if type(deed.result) is Computed:
+        return "computed-name", "a name that is the result of something else: only running the program would tell which"
+    if type(deed.result) is Extension:
+        return "extension-code", f"extension code {deed.target}, which stands for whatever the process has registered, past every check of names"
+    if type(deed.result) is Persistent:
+        return "persistent-id", "a persistent id, which the program that loads the file turns into an object, as torch does"
+    return "", ""
+
+
+def _shown(module: str, name: str) -> str:
+    """Return a name for a report: what is no name at all is escaped, and keys are left out."""
+    text = f"{module}:{name}"
+    return elided(text if text.isascii() and text.isprintable() else ascii(text)[1:-1])
