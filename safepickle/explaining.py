@@ -538,6 +538,7 @@ class _Node:
     value: Any
     path: str
     depth: int
+    closed: bool = False
     inner: list[_Node] = field(default_factory=list)
     more: int = 0
 
@@ -574,12 +575,17 @@ class _Tree:
             if not self.is_open(node.value):
                 continue
             total = _count(node.value)
-            if room < 2 or node.depth >= _DEEP:
+            if room < 2 or node.depth >= _DEEP or node.closed:
                 node.text += " …" if total else ""
                 continue
+            kinds: set[tuple[str, str]] = set()
             shown = min(total, _BROAD if type(node.value) in (Made, Dict) else _LONG, room)
             for label, value in islice(_inner(node.value), shown):
                 child = self.node(label, value, _cut(node.path + label, _PATH), node.depth + 1)
+                # Of a hundred trees, one says what they are.
+                key = _key(child.value) if type(node.value) is not Made else None
+                child.closed = key in kinds
+                kinds.update((key,) if key is not None else ())
                 node.inner.append(child)
                 queue.append(child)
             node.more = total - len(node.inner)
