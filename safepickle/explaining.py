@@ -90,7 +90,7 @@ def explain(trace: LegacyTrace, error: Exception | None = None, *, most: int = 2
         yield _cut(f"! it breaks off here: {_plain(str(error))}")
         yield "! what stands above has been done by then" if total else "  nothing has been done by then"
     if trace.left_over and error is None:
-        yield f"  {trace.left_over:,} values or marks are left over below the result"
+        yield f"  {_number(trace.left_over, 'value or mark', 'values or marks')} left over below the result"
     if trace.root is not ABSENT:
         yield "result:"
         yield from _Tree(steps, most).lines(trace.root)
@@ -108,8 +108,8 @@ def _plain(text: str, most: int = WIDTH) -> str:
     return ascii(text[: 4 * most])[1:-1] if not (text.isascii() and text.isprintable()) else text[: 4 * most]
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+def _number(count: int, what: str, many: str = "") -> str:
+    return f"{count:,} {what if count == 1 else many or what + 's'}"
 
 
 def _word(text: str, most: int = 72) -> str:

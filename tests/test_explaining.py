@@ -216,6 +216,10 @@ def test_a_forest_of_a_hundred_trees_stays_readable():
         assert sum(line.endswith("… and 92 more") for line in lines) == 1
 
 
+def test_what_is_left_over_is_told():
+    assert "\n  1 value or mark left over below the result\n" in told(b"NN.")
+
+
 def test_like_steps_are_counted():
     text = told(assembled([Call(Let("f", Ref("a:f")), 0), *(Call(Get("f"), number) for number in range(1, 5000))]))
     assert re.search(r"\n +2  at \d+ +call    a:f\(0\)\n", text)
