@@ -37,9 +37,9 @@ def adopt(file: File, *, policy: Policy | None = None, allow: Allow = (), limits
 
 def _adopted(data: bytes, policy: Policy, limits: Limits) -> Any:
     if data.startswith(npy.MAGIC):
-        found = translate_array(data, limits=limits, names=policy.rules)
+        found = translate_array(data, limits=limits, names=policy.values())
     else:
-        found = translate(data, limits=limits, names=policy.rules)
+        found = translate(data, limits=limits, names=policy.values())
     program = found.restated()
     if found.trace.end != len(data):
         raise ProgramError(

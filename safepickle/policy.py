@@ -240,6 +240,10 @@ class Policy:
         """Return the name that an alias stands for, or the name itself."""
         return self.aliases.get(name, name)
 
+    def values(self) -> frozenset[Name]:
+        """Return the names that may be stored as data: classes and functions that stand under their own name."""
+        return frozenset(name for name, rule in self.rules.items() if "refer" in rule.verbs)
+
     def _with(self, rules: Iterable[Rule], aliases: Mapping[Name, Name]) -> Policy:
         merged = dict(self.rules)
         for rule in rules:

@@ -8,7 +8,10 @@ strict form, and judged by the policy; the table of known gadgets only makes the
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
+import heapq
+import io
 import json
 import re
 import sys
@@ -22,7 +25,7 @@ from .container import File
 from .errors import FormatError, LimitError, PolicyError, ProgramError, SafePickleError, elided
 from .legacy import Computed, Deed, Extension, Persistent
 from .machine import Limits, trace
-from .policy import Allow, Policy, admit, chosen
+from .policy import STATES, Allow, Policy, admit, chosen
 from .translating import LEAST_PROGRAM, TRANSLATED, Translation, translate
 
 __all__ = ["VERDICTS", "Finding", "Program", "Report", "explained", "scan"]
@@ -39,6 +42,7 @@ _BASE64: Final = re.compile(rb"(?:gA[IJKLMNOPQRSTUVWXY]|Y[w-z0-9]|K[A-P])[A-Za-z
 # As many places of a file are tried as candidates for a program as cost this many times its bytes, and a MiB.
 _TRIES: Final = 16
 _FREE_TRIES: Final = 1 << 20
+_ARGUMENT: Final = re.compile(r"@([\w.]+):([\w.]+)")
 _SHOWN: Final = 50
 _AT: Final = re.compile(r"at byte (\d+) of the program: ")
 _PICKLE_SUFFIXES: Final = (".pkl", ".pickle", ".joblib", ".p", ".pck", ".pcl", ".skops", ".npy", ".npz", ".pt", ".pth", ".ckpt", ".spkl")
@@ -162,6 +166,7 @@ class _Scanner:
 
     def __init__(self, policy: Policy, limits: Limits, data: bytes) -> None:
         self.policy = policy
+        self.values = policy.values()
         self.limits = limits
         self.budget = archives.Budget(limits, len(data))
         self.tries_left = _FREE_TRIES + _TRIES * len(data)
@@ -174,7 +179,7 @@ class _Scanner:
 
     def report(self, data: bytes) -> Report:
         """Return the result: the worst of everything."""
-        verdicts = [each.verdict for each in (*self.findings, *self.programs)]
+        verdicts = [each.verdict for each in self.findings] + [each.verdict for each in self.programs]
         verdicts += ["signed"] * bool(self.signed)
         worst = max(verdicts, key=VERDICTS.index, default="not a pickle")
         kinds = ", ".join(self.format) or "unknown"
@@ -237,7 +242,9 @@ class _Scanner:
     def container(self, piece: _Piece) -> None:
         """A container of our own, as somebody without a key sees it."""
         try:
-            _, program, buffers = container.unverified(piece.data, max_body_bytes=self.limits.body_bytes, max_expansion=self.limits.expansion)
+            _, program, buffers = container.unverified(
+                io.BytesIO(piece.data), max_body_bytes=self.limits.body_bytes, max_expansion=self.limits.expansion
+            )
         except LimitError:
             raise
         except SafePickleError as error:
@@ -247,7 +254,7 @@ class _Scanner:
             admit(trace(program, buffers=buffers, limits=self.limits), self.policy)
             self.signed += 1
         except SafePickleError as error:
-            found = translate(program, limits=self.limits, names=self.policy.rules)
+            found = translate(program, limits=self.limits, names=self.values)
             if not self.names(piece.where, found, 0) or not isinstance(error, PolicyError):
                 self.find("outside policy", "not-as-written", piece.where, None, f"the program of the container: {error}")
 
@@ -256,14 +263,11 @@ class _Scanner:
         self.kind(piece, f"{reading.format}-compressed" if reading.compression else reading.format)
         for fault in reading.faults:
             self.find("unreadable", fault.rule, piece.where, fault.offset, fault.what)
-        if piece.depth >= self.limits.archive_depth:
-            raise LimitError(f"archives are nested more than {self.limits.archive_depth} deep (`archive_depth` of Limits)")
+        self.budget.nested(piece.depth + 1)
         for member in reading.members:
-            self.budget.member()
             if reading.format == "zip" and member.name == "schema.json":
                 self.schema(f"{piece.where}!{member.name}", member.data)
-            plain = reading.compression and len(reading.members) == 1
-            yield _Piece(f"{piece.where}!{reading.format if plain else member.name}", member.data, piece.depth + 1)
+            yield _Piece(f"{piece.where}!{member.name or reading.format}", member.data, piece.depth + 1)
 
     def array(self, piece: _Piece) -> Iterator[_Piece]:
         """A `.npy` file: with objects there is a pickle in place of the data."""
@@ -293,10 +297,10 @@ class _Scanner:
                 nodes += node
             elif isinstance(node, dict):
                 nodes += node.values()
-                name = node.get("__module__"), node.get("__class__")
-                if all(isinstance(each, str) for each in name) and name not in seen:
-                    seen.add(name)
-                    self.unruled(where, None, *name)
+                module, name = node.get("__module__"), node.get("__class__")
+                if isinstance(module, str) and isinstance(name, str) and (module, name) not in seen:
+                    seen.add((module, name))
+                    self.unruled(where, None, module, name)
 
     # --- programs -----------------------------------------------------------------------------------------------------
 
@@ -318,7 +322,7 @@ class _Scanner:
         return at
 
     def attempt(self, data: bytes, at: int) -> Translation:
-        return translate(data, limits=self.limits, start=at, names=self.policy.rules)
+        return translate(data, limits=self.limits, start=at, names=self.values)
 
     def plausible(self, found: Translation, at: int, size: int, *, recognised: bool) -> bool:
         """Tell whether something that runs as a program is one, or is text or an archive that happens to begin like one."""
@@ -378,8 +382,9 @@ class _Scanner:
         return len(self.findings) > before
 
     def unruled(self, where: str, at: int | None, module: str, name: str) -> None:
+        """Tell of a name, unless the policy has it: as a rule, or as an argument that a rule names."""
         canonical = self.policy.canonical((module, name))
-        if canonical in self.policy.rules:
+        if canonical in self.policy.rules or canonical in self.arguments:
             return
         gadget = gadgets.known(module, name)
         shown = _shown(module, name)
@@ -387,6 +392,12 @@ class _Scanner:
             self.find("hostile", "hostile-name", where, at, f"{shown} {gadget.what}", shown, gadget.advisory)
         else:
             self.find("outside policy", "outside-policy", where, at, f"{shown} is in no rule of the policy", shown)
+
+    @functools.cached_property
+    def arguments(self) -> set[tuple[str, str]]:
+        rules = self.policy.rules.values()
+        found = {match for rule in rules for part in (*rule.args, *rule.state) if part not in STATES for match in _ARGUMENT.findall(str(part))}
+        return {self.policy.canonical(each) for each in found}
 
     def refusals(self, where: str, error: PolicyError, *, already: bool) -> None:
         """Tell of what the policy refuses of names that it has."""
@@ -413,11 +424,10 @@ class _Scanner:
         content = data[begin:end]
         if len(content) < len(data):
             where = f"{where}[{begin}:{end}]"
-        for form in (_PROTO, _NAME_LINES):
-            done = 0
-            for match in form.finditer(content):
-                if match.start() >= done:
-                    done = self.candidate(where, content, match.start())
+        done = 0
+        for match in heapq.merge(_PROTO.finditer(content), _NAME_LINES.finditer(content), key=re.Match.start):
+            if match.start() >= done:
+                done = self.candidate(where, content, match.start())
         for match in _BASE64.finditer(content):
             text = match[0].rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
             text = text[: len(text) - (len(text) % 4 == 1)]
