@@ -46,6 +46,8 @@ _LATIN1: Final = ("latin1", "latin-1")
 LEAST_PROGRAM: Final = 8
 """Bytes of the shortest program that is worth looking for."""
 _TEXT: Final = frozenset(code for code, opcode in OPCODES.items() if opcode.name in ("STRING", "UNICODE"))
+# A memo entry may have a number as large as the program is long, and this much more.
+_FREE_ENTRIES: Final = 1 << 16
 # What copies something may do so for as many bytes or items as the program has, twice, and this many.
 _FREE_COPIES: Final = 1 << 20
 
@@ -179,6 +181,12 @@ class _Translator(Machine):
         if type(value) is str and len(value) >= LEAST_PROGRAM and self.data[self.at] in _TEXT:
             self.texts.append(value)
         super().push(value)
+
+    def store(self, index: int) -> None:
+        """Refuse a memo entry for which CPython would make a table beyond all proportion (attacks.md, D1)."""
+        if index > _FREE_ENTRIES + len(self.data):
+            raise LimitError(f"at byte {self.at} of the program: memo entry {index}, for which CPython makes a table of twice as many entries")
+        super().store(index)
 
     # --- Python's own -------------------------------------------------------------------------------------------------
 

@@ -1,10 +1,12 @@
-"""Every model of the corpus, as every protocol and joblib with every compression write it, is within the policy, and answers the same when adopted."""
+"""Every model of the corpus, as every protocol and every compression of joblib write it, is within the policy and answers the same when adopted."""
 
 from __future__ import annotations
 
+import collections
 import io
 import os
 import pickle
+import random
 import warnings
 from pathlib import Path
 
@@ -250,6 +252,72 @@ def test_own_classes_are_allowed_by_name(tmp_path):
     assert vars(back) == vars(mycorp.Clip(1, 2))
     assert scan(pickle_file).verdict == "outside policy"
     assert scan(pickle_file, allow=["mycorp:Clip"]).verdict == "within policy"
+
+
+MATERIAL = [
+    {
+        "s": {1, 2},
+        "f": frozenset({3, "x"}),
+        "b": b"\x00\xff\x80",
+        "a": bytearray(b"\x80abc"),
+        "e": b"",
+        "ea": bytearray(),
+        "c": 1 + 2j,
+        "d": [(), [{}]],
+    },
+    [1.5, -7, 1 << 70, "text\n'\"\\", "ä€", None, True, (1, 2, 3, 4), [[1], [2]]],
+    [np.arange(3.0), np.array([1, "a"], object), np.zeros(2, [("a", "f8"), ("b", "U3")]), np.dtype("M8[us]"), np.float32(2.5), np.array(["ab", "c"])],
+    corpus.collections.OrderedDict([("a", 1), ("b", corpus.dt.timedelta(days=2))]),
+    corpus.pipeline.make_pipeline(corpus.preprocessing.StandardScaler(), corpus.linear_model.Ridge(random_state=np.random.RandomState(0))),
+]
+MUTATIONS = int(os.environ.get("SAFEPICKLE_MUTATIONS", "4000"))
+
+
+@pytest.mark.parametrize("form", FORMS[:7])
+def test_what_is_adopted_is_what_plain_pickle_would_have_made(form, tmp_path):
+    """Also of damaged and altered files: where the two would differ, the file is refused. Nothing but an error of ours comes out of the others."""
+    chance = random.Random(form)
+    originals = [written(value, form, tmp_path) for value in MATERIAL]
+    counts = collections.Counter()
+    for _ in range(MUTATIONS // 7):
+        data = bytearray(chance.choice(originals))
+        for _ in range(chance.choice((1, 1, 2, 4))):
+            at = chance.randrange(len(data))
+            match chance.randrange(5):
+                case 0:
+                    data[at] = chance.randrange(256)
+                case 1:
+                    data[at] ^= 1 << chance.randrange(8)
+                case 2:
+                    del data[at : at + chance.choice((1, 2, 8))]
+                case 3:
+                    data[at:at] = chance.choice(
+                        (b"0", b"2", b"(", b"N", b".", b"K\x01", b"h\x01", b"\x94", b"q\x01", b"b", b"R", b"\x81", b"t", b"l", b"s", b"a")
+                    )
+                case 4:
+                    other = chance.choice(originals)
+                    begin = chance.randrange(len(other))
+                    data[at : at + chance.randrange(8)] = other[begin : begin + chance.randrange(12)]
+            if not data:
+                break
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            report = scan(io.BytesIO(data))
+            back = error = None
+            try:
+                back = adopt(io.BytesIO(bytes(data)))
+            except SafePickleError as refusal:
+                error = type(refusal)
+            counts[error and error.__name__] += 1
+            if error:
+                assert report.verdict != "within policy" or error is not PolicyError
+                continue
+            assert report.verdict == "within policy", bytes(data)
+            # Within the policy, so that plain pickle may be asked.
+            assert difference(read_plainly(bytes(data), form, tmp_path), back) is None, bytes(data)
+    print(dict(counts))
+    assert counts[None] > MUTATIONS / 7 / 50
+    assert len(counts) >= 3
 
 
 def test_limits_hold_for_what_is_copied():
