@@ -40,6 +40,7 @@ __all__ = [
     "padding",
     "pieces_between",
     "segments",
+    "zstd_module",
 ]
 
 ALIGNMENT: Final = 64
@@ -295,7 +296,7 @@ def _zlib() -> Codec:
 
 
 def _zstd() -> Codec:
-    zstd = _zstd_module()
+    zstd = zstd_module()
 
     def decompressor(length: int) -> _Decompressor:
         window = max(_ZSTD_WINDOW_LOG, (length - 1).bit_length())
@@ -305,7 +306,8 @@ def _zstd() -> Codec:
     return Codec(lambda data: bytes(zstd.compress(data, 3)), decompressor)
 
 
-def _zstd_module() -> Any:
+def zstd_module() -> Any:
+    """Return the module that knows zstd. Raises `ValueError`, saying what to install, where there is none."""
     # Of the standard library from Python 3.14 on, before which `compression` is anybody's; the backport has the same interface.
     for name in ("compression.zstd", "backports.zstd")[sys.version_info < (3, 14) :]:
         with contextlib.suppress(ImportError):

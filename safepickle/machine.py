@@ -59,7 +59,7 @@ class Limits:
     body_bytes: int = 1 << 40
     """Program and buffers together, in bytes."""
     expansion: int = 200
-    """How many times as many bytes, beyond 64 MiB, the body may take as it does in a compressed file."""
+    """How many times as many bytes, beyond 64 MiB, the body may take as it does in a compressed file; and what a scan takes out of archives."""
     program_bytes: int = 1 << 32
     """The pickle program, in bytes, large strings and byte strings included."""
     operation_bytes: int = 1 << 29
@@ -82,6 +82,10 @@ class Limits:
     """Characters of a module or qualified name."""
     integer_bytes: int = 65_536
     """Bytes of one integer."""
+    members: int = 10_000
+    """Members of archives, those of archives within them included, in one file that is scanned."""
+    archive_depth: int = 8
+    """Archives and compressions within one another in a file that is scanned."""
     rehearsal_seconds: int = 120
     """How long building the object in a child process may take, where that is asked for, the start of Python included."""
     rehearsal_bytes: int = 1 << 32
