@@ -77,7 +77,7 @@ SHELLS: tuple[Row, ...] = (
     ("_osx_support._read_output", "E.1 picklescan", lambda m: Call("_osx_support:_read_output", sh(m))),
     ("_osx_support._find_build_tool", "E.1", lambda m: Call("_osx_support:_find_build_tool", f"x; {sh(m)};")),
     ("_aix_support._read_cmd_output", "E.1 picklescan", lambda m: Call("_aix_support:_read_cmd_output", sh(m))),
-    ("_bootsubprocess.check_output", "E.1", lambda m: Call("_bootsubprocess:check_output", ["touch", m])),
+    ("_bootsubprocess.check_output", "E.1", lambda m: Call("_bootsubprocess:check_output", ["touch", m.rpartition("/")[2]])),
     ("_pyrepl.pager.pipe_pager", "E.1", lambda m: Call("_pyrepl.pager:pipe_pager", "x", sh(m))),
     ("imaplib.IMAP4_stream", "E.1 fickling", lambda m: Call("imaplib:IMAP4_stream", sh(m))),
     ("webbrowser.GenericBrowser.open", "E.1, A3", lambda m: Call("webbrowser:GenericBrowser.open", Call("webbrowser:GenericBrowser", ["touch", "%s"]), m)),
