@@ -23,9 +23,7 @@ UNREAD = frozenset({"hostile", "unreadable"})
 REFUSED = frozenset({"hostile", "outside policy", "unreadable"})
 
 # Names of these need no list of gadgets to be known as code execution or file access.
-_PLAIN_MODULES = frozenset(
-    {"os", "posix", "nt", "subprocess", "runpy", "timeit", "importlib", "pty", "socket", "ctypes", "shutil", "commands"}
-)
+_PLAIN_MODULES = frozenset({"os", "posix", "nt", "subprocess", "runpy", "timeit", "importlib", "pty", "socket", "ctypes", "shutil", "commands"})
 _PLAIN_NAMES = frozenset(f"{module}:{name}" for module in ("builtins", "__builtin__") for name in ("eval", "exec", "compile", "open", "__import__"))
 
 
@@ -81,7 +79,7 @@ def is_plain(name: str) -> bool:
 
 
 def stream(
-    id: str,
+    name: str,
     rules: str,
     what: Callable[[str], Any],
     verdicts: frozenset[str] | None = None,
@@ -101,7 +99,7 @@ def stream(
         made = what(str(marker))
         return made if isinstance(made, bytes) else made.program() if isinstance(made, Asm) else program(made)
 
-    return Case(id, make, verdicts, tuple(rules.split(", ")), names if needs is None else needs, **more)
+    return Case(name, make, verdicts, tuple(rules.split(", ")), names if needs is None else needs, **more)
 
 
 def all_cases() -> tuple[Case, ...]:

@@ -16,17 +16,17 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from assembler import Asm, Call, New, Ref, op, program
+from assembler import Asm, Call, New, Ref, program
 
-from hostile import BAD, HOSTILE, REFUSED, UNREAD, Case
+from hostile import HOSTILE, REFUSED, UNREAD, Case
 from hostile.streams import evil, py, text_evil
 
 BENIGN = program({"coef": [1.0, 2.0], "intercept": 0.5})
 MIB = 1 << 20
 
 
-def file(id: str, rules: str, make: Callable[[str], bytes], verdicts: frozenset[str], reader: str = "loads", **more: Any) -> Case:
-    return Case(f"file: {id}", lambda marker: make(str(marker)), verdicts, tuple(rules.split(", ")), reader=reader, **more)
+def file(what: str, rules: str, make: Callable[[str], bytes], verdicts: frozenset[str], reader: str = "loads", **more: Any) -> Case:
+    return Case(f"file: {what}", lambda marker: make(str(marker)), verdicts, tuple(rules.split(", ")), reader=reader, **more)
 
 
 # --- zip -------------------------------------------------------------------------------------------------------
@@ -114,7 +114,13 @@ def zips() -> Iterator[Case]:
         ("bzip2", "F5", lambda m: one(m, method=zipfile.ZIP_BZIP2), UNREAD, "zip"),
         ("lzma", "F5", lambda m: one(m, method=zipfile.ZIP_LZMA), UNREAD, "zip"),
         ("streamed", "F5", streamed, UNREAD, "zip"),
-        ("wrong checksum", "F5 CVE-2025-10156", lambda m: patched(one(m), [(LOCAL, 14, b"\1\2\3\4"), (CENTRAL, 16, b"\1\2\3\4")]), UNREAD, "local headers"),
+        (
+            "wrong checksum",
+            "F5 CVE-2025-10156",
+            lambda m: patched(one(m), [(LOCAL, 14, b"\1\2\3\4"), (CENTRAL, 16, b"\1\2\3\4")]),
+            UNREAD,
+            "local headers",
+        ),
         ("wrong checksum in one header", "F5 CVE-2025-10156", lambda m: patched(one(m), [(LOCAL, 14, b"\1\2\3\4")]), UNREAD, "zip"),
         ("encryption flag", "F5 CVE-2025-1945", lambda m: patched(one(m), [(LOCAL, 6, b"\1"), (CENTRAL, 8, b"\1")]), UNREAD, "local headers"),
         ("encryption flag in one header", "F5 CVE-2025-1945", lambda m: patched(one(m), [(CENTRAL, 8, b"\1")]), UNREAD, "local headers"),
@@ -150,8 +156,17 @@ def zips() -> Iterator[Case]:
         yield file(f"zip, {name}", rules, make, verdicts, reader, name="model.zip")
     yield file("zip, twelve deep", "F5, F12", lambda m: deep(one(m), 12), UNREAD, effect="none", name="model.zip")
     yield file("zip, overlapping entries", "F12", lambda m: overlapping(), REFUSED, effect="none", name="model.zip")
-    yield file("zip, bomb", "F12", lambda m: zipped(("a.pkl", bytes(64 * MIB)), method=zipfile.ZIP_DEFLATED), REFUSED, effect="none", name="model.zip")
-    yield file("zip, empty data.pkl of a size that lies", "F5, F12", lambda m: patched(zipped(("data.pkl", b"")), [(LOCAL, 22, b"\xff\xff\xff\x7f"), (CENTRAL, 24, b"\xff\xff\xff\x7f")]), REFUSED, effect="none", name="model.zip")
+    yield file(
+        "zip, bomb", "F12", lambda m: zipped(("a.pkl", bytes(64 * MIB)), method=zipfile.ZIP_DEFLATED), REFUSED, effect="none", name="model.zip"
+    )
+    yield file(
+        "zip, empty data.pkl of a size that lies",
+        "F5, F12",
+        lambda m: patched(zipped(("data.pkl", b"")), [(LOCAL, 22, b"\xff\xff\xff\x7f"), (CENTRAL, 24, b"\xff\xff\xff\x7f")]),
+        REFUSED,
+        effect="none",
+        name="model.zip",
+    )
 
 
 def twice(name: str, first: bytes, second: bytes) -> bytes:
@@ -178,15 +193,54 @@ def tensor(m: str) -> Asm:
 
 def torch() -> Iterator[Case]:
     version = ("archive/version", b"3\n")
-    yield file("torch zip", "F6, F5", lambda m: zipped(("archive/data.pkl", evil(m)), version, ("archive/data/0", bytes(4))), HOSTILE, "zip", name="model.pt")
-    yield file("torch zip, with persistent ids", "F6, A10", lambda m: zipped(("archive/data.pkl", tensor(m).program()), version, ("archive/data/0", bytes(4))), HOSTILE, "zip", name="model.pt")
-    yield file("torch zip, hostile storage", "F6", lambda m: zipped(("archive/data.pkl", BENIGN), version, ("archive/data/0", evil(m))), HOSTILE, "zip", name="model.pt")
-    yield file("torch zip, hostile constants", "F6", lambda m: zipped(("archive/data.pkl", BENIGN), version, ("archive/constants.pkl", evil(m))), HOSTILE, "zip", name="model.pt")
+    yield file(
+        "torch zip", "F6, F5", lambda m: zipped(("archive/data.pkl", evil(m)), version, ("archive/data/0", bytes(4))), HOSTILE, "zip", name="model.pt"
+    )
+    yield file(
+        "torch zip, with persistent ids",
+        "F6, A10",
+        lambda m: zipped(("archive/data.pkl", tensor(m).program()), version, ("archive/data/0", bytes(4))),
+        HOSTILE,
+        "zip",
+        name="model.pt",
+    )
+    yield file(
+        "torch zip, hostile storage",
+        "F6",
+        lambda m: zipped(("archive/data.pkl", BENIGN), version, ("archive/data/0", evil(m))),
+        HOSTILE,
+        "zip",
+        name="model.pt",
+    )
+    yield file(
+        "torch zip, hostile constants",
+        "F6",
+        lambda m: zipped(("archive/data.pkl", BENIGN), version, ("archive/constants.pkl", evil(m))),
+        HOSTILE,
+        "zip",
+        name="model.pt",
+    )
     yield file("torch legacy", "F6, F2", lambda m: legacy(MAGIC, evil(m), program(["0"]), bytes(8)), UNREAD, "each", name="model.pt")
-    yield file("torch legacy, hostile in its keys", "F6, F2", lambda m: legacy(MAGIC, program({}), evil(m), bytes(8)), UNREAD, "each", name="model.pt")
+    yield file(
+        "torch legacy, hostile in its keys", "F6, F2", lambda m: legacy(MAGIC, program({}), evil(m), bytes(8)), UNREAD, "each", name="model.pt"
+    )
     yield file("torch legacy, a sixth pickle", "F6, F2", lambda m: legacy(MAGIC, program({}), program([]), evil(m)), UNREAD, "each", name="model.pt")
-    yield file("torch legacy, magic number by a call", "F6 GHSA-97f8-7cmv-76j2", lambda m: legacy(Call("builtins:eval", f"{py(m)} and {MAGIC}"), program({}), program([])), UNREAD, "each", name="model.pt")
-    yield file("torch tar", "F6 CVE-2025-32434, F10", lambda m: tarred(("sys_info", program({})), ("pickle", evil(m)), ("storages", program(0)), ("tensors", program(0))), UNREAD, "tar", name="model.pt")
+    yield file(
+        "torch legacy, magic number by a call",
+        "F6 GHSA-97f8-7cmv-76j2",
+        lambda m: legacy(Call("builtins:eval", f"{py(m)} and {MAGIC}"), program({}), program([])),
+        UNREAD,
+        "each",
+        name="model.pt",
+    )
+    yield file(
+        "torch tar",
+        "F6 CVE-2025-32434, F10",
+        lambda m: tarred(("sys_info", program({})), ("pickle", evil(m)), ("storages", program(0)), ("tensors", program(0))),
+        UNREAD,
+        "tar",
+        name="model.pt",
+    )
     yield file("torch zip as .bin", "F6, F1", lambda m: zipped(("archive/data.pkl", evil(m)), version), HOSTILE, "zip", name="pytorch_model.bin")
 
 
@@ -278,15 +332,30 @@ def compressed() -> Iterator[Case]:
 
     yield file("tar", "F10", lambda m: tarred(("model.pkl", evil(m))), UNREAD, "tar", name="model.tar")
     for extension, wrap in (("gz", squeeze), ("bz2", bz2.compress), ("xz", lzma.compress)):
-        yield file(f"tar.{extension}", "F10, F7 nullifAI", lambda m, w=wrap: w(tarred(("a.txt", b"x"), ("model.pkl", evil(m)))), UNREAD, "tar", name=f"model.tar.{extension}")
-    yield file("tar whose first name is a benign pickle", "F3, F10", lambda m: tarred(("N.", b"x"), ("model.pkl", evil(m))), UNREAD, "tar", name="model.pkl")
+        yield file(
+            f"tar.{extension}",
+            "F10, F7 nullifAI",
+            lambda m, w=wrap: w(tarred(("a.txt", b"x"), ("model.pkl", evil(m)))),
+            UNREAD,
+            "tar",
+            name=f"model.tar.{extension}",
+        )
+    yield file(
+        "tar whose first name is a benign pickle", "F3, F10", lambda m: tarred(("N.", b"x"), ("model.pkl", evil(m))), UNREAD, "tar", name="model.pkl"
+    )
     yield file("tar whose first name is a hostile pickle", "F3, F10", named_pickle, UNREAD, name="model.tar")
     yield file("7z", "F10 nullifAI", lambda m: b"7z\xbc\xaf\x27\x1c\x00\x04" + bytes(24) + evil(m), UNREAD, "offset:32", name="model.7z")
     yield file("rar", "F10", lambda m: b"Rar!\x1a\x07\x01\x00" + bytes(24) + evil(m), UNREAD, "offset:32", name="model.rar")
 
     zeros = squeeze(bytes(16 * MIB))
     yield file("bomb, gzip of 1 GiB in 64 members", "F12, F7", lambda m: zeros * 64, REFUSED, effect="none")
-    yield file("bomb, gzip of a pickle with 1 GiB", "F12, F7, D2", lambda m: squeeze(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 30)) + zeros * 64 + squeeze(b"."), REFUSED, effect="none")
+    yield file(
+        "bomb, gzip of a pickle with 1 GiB",
+        "F12, F7, D2",
+        lambda m: squeeze(b"\x80\x04\x8e" + struct.pack("<Q", 1 << 30)) + zeros * 64 + squeeze(b"."),
+        REFUSED,
+        effect="none",
+    )
     yield file("bomb, a pickle and then 1 GiB", "F12, F7, F2", lambda m: squeeze(BENIGN) + zeros * 64, REFUSED, effect="none")
     yield file("bomb, gzip of gzip", "F12, F7", lambda m: squeeze(zeros * 64), REFUSED, effect="none")
     yield file("bomb, xz", "F12, F7", lambda m: lzma.compress(bytes(16 * MIB), preset=0) * 64, REFUSED, effect="none")
@@ -331,29 +400,87 @@ def joblib() -> Iterator[Case]:
         ("array that spells BINBYTES8", "F8", swallowed, UNREAD),
         ("array that spells a reserved opcode", "F8, F4", lambda m: arrays(b"\xff" * 9, mkdir(m)), UNREAD),
         ("array of no bytes", "F8", lambda m: arrays(b"", mkdir(m)), UNREAD),
-        ("payload in front of the array", "F8", lambda m: Asm().push(mkdir(m)).op("POP").push(wrapper("u1", (8,))).raw(b"." * 8).program(framed=False), UNREAD),
-        ("padding that is counted by the file", "F8", lambda m: arrays(b"\x30" + b"." * 48 + bytes(16), mkdir(m), shape=(16,), numpy_array_alignment_bytes=16), UNREAD),
+        (
+            "payload in front of the array",
+            "F8",
+            lambda m: Asm().push(mkdir(m)).op("POP").push(wrapper("u1", (8,))).raw(b"." * 8).program(framed=False),
+            UNREAD,
+        ),
+        (
+            "padding that is counted by the file",
+            "F8",
+            lambda m: arrays(b"\x30" + b"." * 48 + bytes(16), mkdir(m), shape=(16,), numpy_array_alignment_bytes=16),
+            UNREAD,
+        ),
         ("array of doubles, big-endian", "F8", lambda m: arrays(b"." * 64, mkdir(m), ">f8", (8,)), UNREAD),
         ("array of text", "F8", lambda m: arrays(b"." * 64, mkdir(m), "<U4", (4,)), UNREAD),
         ("array of two axes", "F8", lambda m: arrays(b"." * 48, mkdir(m), "<i8", (2, 3)), UNREAD),
         ("dtype whose state lies about its size", "F8, D19", lambda m: arrays(b"." * 64, mkdir(m), lied(), (4,)), UNREAD),
         ("array of objects", "F8, A22 CVE-2024-34997", lambda m: arrays(evil(m), 1, "O", (1,)), UNREAD),
         ("array of objects, payload behind", "F8, A22", lambda m: arrays(program(Call("numpy:zeros", 1)), mkdir(m), "O", (1,)), UNREAD),
-        ("array of objects in an array of objects", "F8, A22", lambda m: arrays(program([1, Call("joblib:load", Call("io:BytesIO", arrays(evil(m), 1, "O", (1,))))]), 1, "O", (1,)), REFUSED),
-        ("second array hostile", "F8", lambda m: Asm().op("EMPTY_LIST").push(wrapper("u1", (2,))).raw(b"..").op("APPEND").push(wrapper("O", (1,))).raw(evil(m)).op("APPEND").program(framed=False), UNREAD),
+        (
+            "array of objects in an array of objects",
+            "F8, A22",
+            lambda m: arrays(program([1, Call("joblib:load", Call("io:BytesIO", arrays(evil(m), 1, "O", (1,))))]), 1, "O", (1,)),
+            REFUSED,
+        ),
+        (
+            "second array hostile",
+            "F8",
+            lambda m: (
+                Asm()
+                .op("EMPTY_LIST")
+                .push(wrapper("u1", (2,)))
+                .raw(b"..")
+                .op("APPEND")
+                .push(wrapper("O", (1,)))
+                .raw(evil(m))
+                .op("APPEND")
+                .program(framed=False)
+            ),
+            UNREAD,
+        ),
     ]
     for name, rules, make, verdicts in rows:
         yield file(f"joblib, {name}", rules, make, verdicts, "joblib", name="model.joblib", needs=("joblib", "numpy"))
-    for name, wrap in (("zlib", zlib.compress), ("gzip", squeeze), ("bz2", bz2.compress), ("xz", lzma.compress), ("lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE)), ("lz4", lz4_raw)):
+    for name, wrap in (
+        ("zlib", zlib.compress),
+        ("gzip", squeeze),
+        ("bz2", bz2.compress),
+        ("xz", lzma.compress),
+        ("lzma", lambda data: lzma.compress(data, lzma.FORMAT_ALONE)),
+        ("lz4", lz4_raw),
+    ):
         needs = ("joblib", "numpy", *(["lz4"] if name == "lz4" else []))
         yield file(f"joblib, {name}", "F8, F7", lambda m, w=wrap: w(plain(m)), UNREAD, "joblib", name="model.joblib", needs=needs)
     yield file("joblib, old ZFILE", "F8, F7", lambda m: old_zfile(evil(m)), UNREAD, "joblib", name="model.joblib", needs=("joblib",))
     yield file("joblib, old ZFILE of a wrong size", "F8, F7", lambda m: old_zfile(evil(m), 1 << 40), UNREAD, effect="none", name="model.joblib")
     beside = {"filename": "../../beside.npy", "subclass": Ref("numpy:ndarray"), "allow_mmap": True}
-    yield file("joblib, old array in a file beside it", "F8, E.1", lambda m: program(New("joblib.numpy_pickle_compat:NDArrayWrapper", state=beside)), REFUSED, effect="none", name="model.joblib")
+    yield file(
+        "joblib, old array in a file beside it",
+        "F8, E.1",
+        lambda m: program(New("joblib.numpy_pickle_compat:NDArrayWrapper", state=beside)),
+        REFUSED,
+        effect="none",
+        name="model.joblib",
+    )
     yield file("joblib, array of 2**60 bytes", "F8, D2", lambda m: arrays(b"x", 1, "u1", (1 << 60,)), REFUSED, effect="none", name="model.joblib")
-    yield file("joblib, array of a negative shape", "F8, D2", lambda m: arrays(b"x", Call("os:mkdir", m), "u1", (-1, -1)), UNREAD, effect="none", name="model.joblib")
-    yield file("joblib, wrapper with a dtype by name", "F8", lambda m: arrays(b"." * 8, Call("os:mkdir", m), Ref("numpy:uint8"), (8,)), REFUSED, effect="none", name="model.joblib")
+    yield file(
+        "joblib, array of a negative shape",
+        "F8, D2",
+        lambda m: arrays(b"x", Call("os:mkdir", m), "u1", (-1, -1)),
+        UNREAD,
+        effect="none",
+        name="model.joblib",
+    )
+    yield file(
+        "joblib, wrapper with a dtype by name",
+        "F8",
+        lambda m: arrays(b"." * 8, Call("os:mkdir", m), Ref("numpy:uint8"), (8,)),
+        REFUSED,
+        effect="none",
+        name="model.joblib",
+    )
     yield file("joblib as .skops", "A20, F1 CVE-2025-54886", plain, UNREAD, "joblib", name="model.skops", needs=("joblib", "numpy"))
     yield file("joblib as .txt", "F1 CVE-2025-1889", plain, UNREAD, "joblib", name="model.txt", needs=("joblib", "numpy"))
 
@@ -380,7 +507,12 @@ def numpy() -> Iterator[Case]:
         ("objects under a long header", "F9", lambda m: npy(obj + " " * 60_000, evil(m)), "numpy"),
         ("objects, header in another order", "F9", lambda m: npy("{'shape':(),'fortran_order':True,'descr':'O'}", evil(m)), "numpy"),
         ("plain pickle", "F9, F1", evil, "numpy"),
-        ("pickle behind an array", "F9, F2", lambda m: npy(described("'|u1'", "(4,)"), bytes(4) + evil(m)), f"offset:{len(npy(described(chr(39) + '|u1' + chr(39), '(4,)'), bytes(4)))}"),
+        (
+            "pickle behind an array",
+            "F9, F2",
+            lambda m: npy(described("'|u1'", "(4,)"), bytes(4) + evil(m)),
+            f"offset:{len(npy(described(chr(39) + '|u1' + chr(39), '(4,)'), bytes(4)))}",
+        ),
         ("array, then objects", "F9, F2", lambda m: npy(described("'|u1'", "(4,)"), bytes(4)) + npy(obj, evil(m)), "numpy each"),
     ]
     for name, rules, make, reader in rows:
@@ -388,8 +520,24 @@ def numpy() -> Iterator[Case]:
         yield file(f"npy, {name}", rules, make, verdicts, reader, name="model.npy", needs=("numpy",) if reader.startswith("numpy") else ())
     members = ("a.npy", npy(described("'|u1'", "(4,)"), bytes(4)))
     yield file("npz, objects", "F9", lambda m: zipped(members, ("b.npy", npy(obj, evil(m)))), UNREAD, "numpy", name="model.npz", needs=("numpy",))
-    yield file("npz, deflated objects", "F9, F5", lambda m: zipped(members, ("b.npy", npy(obj, evil(m))), method=zipfile.ZIP_DEFLATED), UNREAD, "numpy", name="model.npz", needs=("numpy",))
-    yield file("npz, objects without an extension", "F9, F1", lambda m: zipped(members, ("b", npy(obj, evil(m)))), UNREAD, "numpy", name="model.npz", needs=("numpy",))
+    yield file(
+        "npz, deflated objects",
+        "F9, F5",
+        lambda m: zipped(members, ("b.npy", npy(obj, evil(m))), method=zipfile.ZIP_DEFLATED),
+        UNREAD,
+        "numpy",
+        name="model.npz",
+        needs=("numpy",),
+    )
+    yield file(
+        "npz, objects without an extension",
+        "F9, F1",
+        lambda m: zipped(members, ("b", npy(obj, evil(m)))),
+        UNREAD,
+        "numpy",
+        name="model.npz",
+        needs=("numpy",),
+    )
     yield file("npz, a pickle among the arrays", "F9, F5", lambda m: zipped(members, ("b.npy", evil(m))), HOSTILE, "zip", name="model.npz")
     for name, make in (
         ("header of 2**31 bytes", lambda m: npy(obj, evil(m), 2, 1 << 31)),
@@ -421,9 +569,31 @@ def rest() -> Iterator[Case]:
         ("ObjectNode with a reduce", {**node, "__loader__": "ObjectNode", "__class__": "Popen", "__module__": "subprocess", "content": None}),
     ):
         yield file(f"skops, {name}", "F1, F5, E.1", lambda m, c=content: schema(c), REFUSED, effect="none", name="model.skops")
-    yield file("skops, with a pickle beside the schema", "F1, F5", lambda m: zipped(("schema.json", b"{}"), ("1.bin", evil(m))), HOSTILE, "zip", name="model.skops")
+    yield file(
+        "skops, with a pickle beside the schema",
+        "F1, F5",
+        lambda m: zipped(("schema.json", b"{}"), ("1.bin", evil(m))),
+        HOSTILE,
+        "zip",
+        name="model.skops",
+    )
 
-    for name in ("model.txt", "model", "MODEL.PKL", "model.pkl.png", ".model", "model.safetensors", "model.h5", "model.json", "README.md", "model.pkl ", "mo\u202ednm.lkp", "model\n.txt", "model.zip", "model.gz"):
+    for name in (
+        "model.txt",
+        "model",
+        "MODEL.PKL",
+        "model.pkl.png",
+        ".model",
+        "model.safetensors",
+        "model.h5",
+        "model.json",
+        "README.md",
+        "model.pkl ",
+        "mo\u202ednm.lkp",
+        "model\n.txt",
+        "model.zip",
+        "model.gz",
+    ):
         rules = "F1 CVE-2025-10155, F13" if name in (".model", "mo\u202ednm.lkp") else "F1, F15" if "\n" in name else "F1 CVE-2025-10155"
         yield file(f"named {name!a}", rules, evil, HOSTILE, name=name)
     yield file("named model.txt, protocol 0", "F1", lambda m: text_evil(m) + b".", HOSTILE, name="model.txt")
@@ -458,9 +628,32 @@ def rest() -> Iterator[Case]:
     ):
         inside = "inside twice" if name == "bytes in bytes" else "inside"
         yield file(f"pickle in {name}", "F11 modelscan #267", lambda m, w=what: program(w(m)), REFUSED, inside)
-    yield file("pickle in an array of joblib", "F11, F8", lambda m: arrays(evil(m), 1), REFUSED, "inside joblib", name="model.joblib", needs=("joblib", "numpy"))
-    yield file("pickle in an array of numpy", "F11, F9", lambda m: npy(described("'|u1'", f"({len(evil(m))},)"), evil(m)), REFUSED, "inside numpy", name="model.npy", needs=("numpy",))
-    yield file("scikit-learn model with a pickle in its state", "F11", lambda m: program(New("sklearn.preprocessing._data:StandardScaler", state={"with_mean": evil(m)})), REFUSED, "inside state", needs=("sklearn",))
+    yield file(
+        "pickle in an array of joblib",
+        "F11, F8",
+        lambda m: arrays(evil(m), 1),
+        REFUSED,
+        "inside joblib",
+        name="model.joblib",
+        needs=("joblib", "numpy"),
+    )
+    yield file(
+        "pickle in an array of numpy",
+        "F11, F9",
+        lambda m: npy(described("'|u1'", f"({len(evil(m))},)"), evil(m)),
+        REFUSED,
+        "inside numpy",
+        name="model.npy",
+        needs=("numpy",),
+    )
+    yield file(
+        "scikit-learn model with a pickle in its state",
+        "F11",
+        lambda m: program(New("sklearn.preprocessing._data:StandardScaler", state={"with_mean": evil(m)})),
+        REFUSED,
+        "inside state",
+        needs=("sklearn",),
+    )
 
 
 CASES = (*zips(), *torch(), *compressed(), *joblib(), *numpy(), *rest())

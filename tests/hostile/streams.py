@@ -80,7 +80,11 @@ SHELLS: tuple[Row, ...] = (
     ("_bootsubprocess.check_output", "E.1", lambda m: Call("_bootsubprocess:check_output", ["touch", m.rpartition("/")[2]])),
     ("_pyrepl.pager.pipe_pager", "E.1", lambda m: Call("_pyrepl.pager:pipe_pager", "x", sh(m))),
     ("imaplib.IMAP4_stream", "E.1 fickling", lambda m: Call("imaplib:IMAP4_stream", sh(m))),
-    ("webbrowser.GenericBrowser.open", "E.1, A3", lambda m: Call("webbrowser:GenericBrowser.open", Call("webbrowser:GenericBrowser", ["touch", "%s"]), m)),
+    (
+        "webbrowser.GenericBrowser.open",
+        "E.1, A3",
+        lambda m: Call("webbrowser:GenericBrowser.open", Call("webbrowser:GenericBrowser", ["touch", "%s"]), m),
+    ),
     ("mailcap.findmatch", "E.1", lambda m: Call("mailcap:findmatch", {"a/b": [{"view": "x", "test": sh(m)}]}, "a/b")),
     (
         "pipes.Template.copy",
@@ -124,7 +128,11 @@ EVALUATORS: tuple[Row, ...] = (
     ("cProfile.runctx", "E.1 picklescan", lambda m: Call("cProfile:runctx", py(m), {}, {})),
     ("profile.run", "E.1 picklescan", lambda m: Call("profile:run", py(m))),
     ("profile.Profile.runctx", "E.1 picklescan, A3", lambda m: Call("profile:Profile.runctx", Call("profile:Profile"), py(m), {}, {})),
-    ("code.InteractiveInterpreter.runcode", "E.1 picklescan, A3", lambda m: Call("code:InteractiveInterpreter.runcode", Call("code:InteractiveInterpreter"), py(m))),
+    (
+        "code.InteractiveInterpreter.runcode",
+        "E.1 picklescan, A3",
+        lambda m: Call("code:InteractiveInterpreter.runcode", Call("code:InteractiveInterpreter"), py(m)),
+    ),
     ("code.InteractiveConsole.push", "E.1, A3", lambda m: Call("code:InteractiveConsole.push", Call("code:InteractiveConsole"), py(m))),
     ("bdb.Bdb.run", "E.1 picklescan, A3", lambda m: Call("bdb:Bdb.run", Call("bdb:Bdb", state={"trace_dispatch": None}), py(m), {})),
     ("trace.Trace.run", "E.1 picklescan, A3", lambda m: Call("trace:Trace.run", Call("trace:Trace", 0, 0), py(m))),
@@ -133,18 +141,37 @@ EVALUATORS: tuple[Row, ...] = (
     ("doctest.debug_script", "E.1 picklescan", lambda m: Call("doctest:debug_script", py(m), True, {})),
     ("idlelib.calltip.get_entity", "E.1 picklescan", lambda m: Call("idlelib.calltip:get_entity", py(m))),
     ("idlelib.autocomplete.get_entity", "E.1 picklescan, A3", lambda m: Call("idlelib.autocomplete:AutoComplete.get_entity", None, py(m))),
-    ("idlelib.run.Executive.runcode", "E.1 picklescan, A3", lambda m: Call("idlelib.run:Executive.runcode", Call(SPACE, state={"locals": {}}), py(m))),
-    ("lib2to3 make_label", "E.1 picklescan, A3", lambda m: Call("lib2to3.pgen2.pgen:ParserGenerator.make_label", None, Call("lib2to3.pgen2.grammar:Grammar"), f"'' or {py(m)}")),
-    ("lib2to3 Grammar.loads", "E.1 picklescan, A3", lambda m: Call("lib2to3.pgen2.grammar:Grammar.loads", Call("lib2to3.pgen2.grammar:Grammar"), evil(m))),
+    (
+        "idlelib.run.Executive.runcode",
+        "E.1 picklescan, A3",
+        lambda m: Call("idlelib.run:Executive.runcode", Call(SPACE, state={"locals": {}}), py(m)),
+    ),
+    (
+        "lib2to3 make_label",
+        "E.1 picklescan, A3",
+        lambda m: Call("lib2to3.pgen2.pgen:ParserGenerator.make_label", None, Call("lib2to3.pgen2.grammar:Grammar"), f"'' or {py(m)}"),
+    ),
+    (
+        "lib2to3 Grammar.loads",
+        "E.1 picklescan, A3",
+        lambda m: Call("lib2to3.pgen2.grammar:Grammar.loads", Call("lib2to3.pgen2.grammar:Grammar"), evil(m)),
+    ),
     ("typing.get_type_hints", "E.1", lambda m: Call("typing:get_type_hints", Call(SPACE, state={"__annotations__": {"x": py(m)}}))),
     ("typing._eval_type", "E.1", lambda m: Call("typing:_eval_type", Call("typing:ForwardRef", py(m)), {}, {})),
     (
         "inspect.get_annotations",
         "E.1, B14",
-        lambda m: [built(Ref(NAMESPACE), (None, {"__annotations__": {"x": py(m)}})), Call(keywords(Ref("inspect:get_annotations"), Ref(NAMESPACE), eval_str=True))],
+        lambda m: [
+            built(Ref(NAMESPACE), (None, {"__annotations__": {"x": py(m)}})),
+            Call(keywords(Ref("inspect:get_annotations"), Ref(NAMESPACE), eval_str=True)),
+        ],
     ),
     ("dataclasses._create_fn", "E.1", lambda m: Call("dataclasses:_create_fn", "f", [f"x={py(m)}"], ["pass"])),
-    ("logging.config.dictConfig", "E.1", lambda m: Call("logging.config:dictConfig", {"version": 1, "handlers": {"h": {"()": "os.mkdir", "path": m}}, "root": {"handlers": ["h"]}})),
+    (
+        "logging.config.dictConfig",
+        "E.1",
+        lambda m: Call("logging.config:dictConfig", {"version": 1, "handlers": {"h": {"()": "os.mkdir", "path": m}}, "root": {"handlers": ["h"]}}),
+    ),
     ("numpy.f2py.crackfortran.myeval", "E.1 picklescan GHSA-r8g5", lambda m: Call("numpy.f2py.crackfortran:myeval", py(m), {}, {})),
     ("numpy.f2py.crackfortran.getlincoef", "E.1 picklescan", lambda m: Call("numpy.f2py.crackfortran:getlincoef", py(m), {})),
     ("numpy.f2py.crackfortran._eval_scalar", "E.1 picklescan", lambda m: Call("numpy.f2py.crackfortran:_eval_scalar", py(m), {})),
@@ -202,7 +229,11 @@ WRITERS: tuple[Row, ...] = (
     ("urllib.request.urlretrieve", "E.1", lambda m: Call("urllib.request:urlretrieve", "file:///dev/null", m)),
     ("socketserver.UnixStreamServer", "E.1", lambda m: Call("socketserver:UnixStreamServer", m, None)),
     ("tracemalloc.Snapshot.dump", "E.1, A3", lambda m: Call("tracemalloc:Snapshot.dump", New("tracemalloc:Snapshot"), m)),
-    ("copyreg._reconstructor of a file handler", "A15, B15", lambda m: Call("copyreg:_reconstructor", Ref("logging:FileHandler"), Ref("logging:FileHandler"), m)),
+    (
+        "copyreg._reconstructor of a file handler",
+        "A15, B15",
+        lambda m: Call("copyreg:_reconstructor", Ref("logging:FileHandler"), Ref("logging:FileHandler"), m),
+    ),
     ("numpy.memmap", "E.1", lambda m: Call("numpy:memmap", m, "u1", "w+", 0, (1,))),
     ("numpy.memmap by NEWOBJ", "E.1, B13", lambda m: New("numpy:memmap", m, "u1", "w+", 0, (1,))),
     ("numpy.lib.format.open_memmap", "E.1", lambda m: Call("numpy.lib.format:open_memmap", m, "w+", "f8", (1,))),
@@ -220,7 +251,11 @@ WRITERS: tuple[Row, ...] = (
     ("scipy.io.savemat", "E.1", lambda m: Call("scipy.io:savemat", m, {})),
     ("pandas.to_pickle", "E.1", lambda m: Call("pandas:to_pickle", [1], m)),
     ("pandas.DataFrame.to_csv", "E.1, A3", lambda m: Call("pandas:DataFrame.to_csv", Call("pandas:DataFrame"), m)),
-    ("pandas _new_Index", "A15", lambda m: Call("pandas.core.indexes.base:_new_Index", Ref("numpy:memmap"), {"filename": m, "mode": "w+", "shape": (1,)})),
+    (
+        "pandas _new_Index",
+        "A15",
+        lambda m: Call("pandas.core.indexes.base:_new_Index", Ref("numpy:memmap"), {"filename": m, "mode": "w+", "shape": (1,)}),
+    ),
 )
 
 
@@ -248,11 +283,19 @@ CALLERS: tuple[Row, ...] = (
     (
         "contextlib.ExitStack",
         "E.1, A3",
-        lambda m: [Let("s", Call("contextlib:ExitStack")), Call("contextlib:ExitStack.callback", Get("s"), MKDIR, m), Call("contextlib:ExitStack.close", Get("s"))],
+        lambda m: [
+            Let("s", Call("contextlib:ExitStack")),
+            Call("contextlib:ExitStack.callback", Get("s"), MKDIR, m),
+            Call("contextlib:ExitStack.close", Get("s")),
+        ],
     ),
     ("threading.Thread.run", "E.1, A3", lambda m: Call("threading:Thread.run", Call("threading:Thread", None, MKDIR, None, (m,)))),
     ("threading.Timer", "A18, A3", lambda m: Call("threading:Timer.start", Call("threading:Timer", 0.01, MKDIR, [m]))),
-    ("concurrent.futures", "E.1, A3", lambda m: Call("concurrent.futures:ThreadPoolExecutor.submit", Call("concurrent.futures:ThreadPoolExecutor"), MKDIR, m)),
+    (
+        "concurrent.futures",
+        "E.1, A3",
+        lambda m: Call("concurrent.futures:ThreadPoolExecutor.submit", Call("concurrent.futures:ThreadPoolExecutor"), MKDIR, m),
+    ),
     ("multiprocessing.pool.mapstar", "E.1", lambda m: Call("multiprocessing.pool:mapstar", (MKDIR, [m]))),
     ("heapq.nsmallest", "E.1", lambda m: Call("heapq:nsmallest", 1, [m], MKDIR)),
     ("copy._reconstruct", "E.1", lambda m: Call("copy:_reconstruct", None, None, MKDIR, (m,))),
@@ -267,8 +310,16 @@ CALLERS: tuple[Row, ...] = (
     ("numpy __randomstate_ctor", "A15, E.1", lambda m: Call("numpy.random._pickle:__randomstate_ctor", m, MKDIR)),
     ("numpy __generator_ctor", "A15, E.1", lambda m: Call("numpy.random._pickle:__generator_ctor", m, MKDIR)),
     ("sklearn _FuncWrapper", "E.1, B12", lambda m: Call(Call("sklearn.utils.parallel:_FuncWrapper", MKDIR), m)),
-    ("sklearn FunctionTransformer", "E.1, A3", lambda m: Call("sklearn.preprocessing:FunctionTransformer.transform", Call("sklearn.preprocessing:FunctionTransformer", MKDIR), m)),
-    ("joblib BatchedCalls", "E.1, B12", lambda m: Call(Call("joblib.parallel:BatchedCalls", [(MKDIR, (m,), {})], (Call("joblib.parallel:SequentialBackend"), 1)))),
+    (
+        "sklearn FunctionTransformer",
+        "E.1, A3",
+        lambda m: Call("sklearn.preprocessing:FunctionTransformer.transform", Call("sklearn.preprocessing:FunctionTransformer", MKDIR), m),
+    ),
+    (
+        "joblib BatchedCalls",
+        "E.1, B12",
+        lambda m: Call(Call("joblib.parallel:BatchedCalls", [(MKDIR, (m,), {})], (Call("joblib.parallel:SequentialBackend"), 1))),
+    ),
     ("pandas.Series.apply", "E.1, A3", lambda m: Call("pandas:Series.apply", Call("pandas:Series", [m]), MKDIR)),
     ("scipy.integrate.quad", "E.1", lambda m: Call("scipy.integrate:quad", Call("functools:partial", Ref("numpy:save"), m), 0, 1)),
     ("scipy.optimize.brentq", "E.1", lambda m: Call("scipy.optimize:brentq", Call("functools:partial", Ref("numpy:save"), m), -1, 1)),
@@ -308,7 +359,11 @@ RESOLVERS: tuple[Row, ...] = (
     ("numpy.core._ufunc_reconstruct", "A16, E.1", lambda m: Call(Call("numpy.core:_ufunc_reconstruct", "os", "mkdir"), m)),
     ("numpy._core._ufunc_reconstruct", "A16, E.1", lambda m: Call(Call("numpy._core:_ufunc_reconstruct", "os", "mkdir"), m)),
     ("scipy unpickle_function", "A16, E.1", lambda m: Call(Call("scipy._lib._uarray._backend:unpickle_function", "os", "mkdir", None), m)),
-    ("cloudpickle.subimport", "E.1 picklescan", lambda m: Call(Call("builtins:getattr", Call("cloudpickle.cloudpickle:subimport", "os"), "mkdir"), m)),
+    (
+        "cloudpickle.subimport",
+        "E.1 picklescan",
+        lambda m: Call(Call("builtins:getattr", Call("cloudpickle.cloudpickle:subimport", "os"), "mkdir"), m),
+    ),
     ("joblib os by getattr", "A5", lambda m: Call(Call("builtins:getattr", Ref("joblib:os"), "mkdir"), m)),
     ("sklearn os by getattr", "A5", lambda m: Call(Call("builtins:getattr", Ref("sklearn:os"), "mkdir"), m)),
     ("getattr on builtins", "E.1, A4", lambda m: Call(Call("builtins:getattr", Ref("collections:abc.sys.modules"), "get"), "os")),
@@ -320,7 +375,11 @@ LOADERS: tuple[Row, ...] = (
     ("_pickle.loads", "E.1, A21", lambda m: Call("_pickle:loads", evil(m))),
     ("pickle._loads", "E.1, A21 GHSA-wccx-j62j-r448", lambda m: Call("pickle:_loads", evil(m))),
     ("pickle.load of BytesIO", "E.1, A21", lambda m: Call("pickle:load", Call("io:BytesIO", evil(m)))),
-    ("pickle.Unpickler.load", "E.1, A21 GHSA-fphw-536r-4p88, A3", lambda m: Call("pickle:Unpickler.load", Call("pickle:Unpickler", Call("io:BytesIO", evil(m))))),
+    (
+        "pickle.Unpickler.load",
+        "E.1, A21 GHSA-fphw-536r-4p88, A3",
+        lambda m: Call("pickle:Unpickler.load", Call("pickle:Unpickler", Call("io:BytesIO", evil(m)))),
+    ),
     ("pickle._Unpickler.load", "E.1, A21, A3", lambda m: Call("pickle:_Unpickler.load", Call("pickle:_Unpickler", Call("io:BytesIO", evil(m))))),
     ("shelve.Shelf", "E.1, A3", lambda m: Call("shelve:Shelf.__getitem__", Call("shelve:Shelf", {b"k": evil(m)}), "k")),
     ("multiprocessing ForkingPickler", "E.1, A21", lambda m: Call("multiprocessing.reduction:ForkingPickler.loads", evil(m))),
@@ -403,20 +462,52 @@ def forms() -> Iterator[Case]:
         ("NEWOBJ_EX, dropped", "A1, B14", lambda m: [Call(keywords(Ref("subprocess:call"), ["touch", m], shell=False)), None]),
         ("copyreg.__newobj__", "B15", lambda m: Call("copyreg:__newobj__", Ref("builtins:bytes"), Call("builtins:map", MKDIR, [m]))),
         ("copyreg.__newobj_ex__", "B15", lambda m: Call(Call("copyreg:__newobj_ex__", Ref("functools:partial"), (MKDIR, m), {}))),
-        ("copyreg._reconstructor", "B15, A15", lambda m: Call("copyreg:_reconstructor", Ref("builtins:bytearray"), Ref("builtins:bytearray"), Call("builtins:map", MKDIR, [m]))),
+        (
+            "copyreg._reconstructor",
+            "B15, A15",
+            lambda m: Call("copyreg:_reconstructor", Ref("builtins:bytearray"), Ref("builtins:bytearray"), Call("builtins:map", MKDIR, [m])),
+        ),
         ("result dropped", "A1", lambda m: a().push(Call("os:mkdir", m)).op("POP", "NONE")),
         ("result dropped with its mark", "A1, B7", lambda m: a().op("MARK").push(Call("os:mkdir", m)).op("POP_MARK", "NONE")),
         ("result deep in a value", "A1", lambda m: {"steps": [("scaler", {"scale": (1.0, [Call("os:mkdir", m)])})]}),
-        ("behind an honest estimator", "A1", lambda m: [New("sklearn.preprocessing._data:StandardScaler", state={"with_mean": True}), Call("os:mkdir", m)]),
-        ("as the state of an honest estimator", "A1", lambda m: New("sklearn.preprocessing._data:StandardScaler", state={"with_mean": Call("os:mkdir", m)})),
+        (
+            "behind an honest estimator",
+            "A1",
+            lambda m: [New("sklearn.preprocessing._data:StandardScaler", state={"with_mean": True}), Call("os:mkdir", m)],
+        ),
+        (
+            "as the state of an honest estimator",
+            "A1",
+            lambda m: New("sklearn.preprocessing._data:StandardScaler", state={"with_mean": Call("os:mkdir", m)}),
+        ),
         ("callee out of the memo", "B12", lambda m: [Let("f", MKDIR), Call(Get("f"), m)]),
         ("callee duplicated", "B12, B7", lambda m: a().push(MKDIR).op("DUP").push((m,)).op("REDUCE")),
-        ("callee and arguments out of the memo", "B12, B24", lambda m: [Let("f", MKDIR), Let("t", (m,)), Call(Get("f"), tupled=Get("t")), Call(Ref("builtins:len"), tupled=Get("t"))]),
-        ("callee swapped in the memo", "B24, B6", lambda m: called(a().push(Ref("builtins:len")).op("BINPUT", operand=0).op("POP").push(MKDIR).op("BINPUT", operand=0).op("POP").op("BINGET", operand=0), m)),
+        (
+            "callee and arguments out of the memo",
+            "B12, B24",
+            lambda m: [Let("f", MKDIR), Let("t", (m,)), Call(Get("f"), tupled=Get("t")), Call(Ref("builtins:len"), tupled=Get("t"))],
+        ),
+        (
+            "callee swapped in the memo",
+            "B24, B6",
+            lambda m: called(
+                a().push(Ref("builtins:len")).op("BINPUT", operand=0).op("POP").push(MKDIR).op("BINPUT", operand=0).op("POP").op("BINGET", operand=0),
+                m,
+            ),
+        ),
         (
             "arguments changed after they were pushed",
             "B24",
-            lambda m: a().push(Ref("subprocess:call")).push([]).op("BINPUT", operand=0).op("TUPLE1").op("BINGET", operand=0).group(["touch", m], "APPENDS").op("POP", "REDUCE"),
+            lambda m: (
+                a()
+                .push(Ref("subprocess:call"))
+                .push([])
+                .op("BINPUT", operand=0)
+                .op("TUPLE1")
+                .op("BINGET", operand=0)
+                .group(["touch", m], "APPENDS")
+                .op("POP", "REDUCE")
+            ),
         ),
         ("REDUCE with a list of arguments", "B12", lambda m: a().push(MKDIR).push([m]).op("REDUCE")),
         ("only fetched", "A2", lambda m: [1, MKDIR]),
@@ -459,16 +550,33 @@ def old_names() -> Iterator[Case]:
             given = lambda m: b"c_codecs\nencode\n(V" + text_evil(m).decode().replace("\n", "\\u000a").encode() + b".\nVlatin1\ntR"  # noqa: E731
         for protocol, prefix in ((0, b""), (2, b"\x80\x02")):
             yield stream(
-                f"python 2: {name}, protocol {protocol}", "A6", lambda m, p=prefix, h=head, g=given: p + h + g(m) + b"tR.", BAD | HOSTILE, needs=()
+                f"python 2: {name}, protocol {protocol}", "A6", lambda m, p=prefix, h=head, g=given: p + h + g(m) + b"tR.", verdicts, needs=()
             )
     maps = b"citertools\nimap\n(cos\nmkdir\n(V"
     yield stream("python 2: itertools.imap", "A6, B12", lambda m: b"c__builtin__\nlist\n(" + maps + m.encode() + b"\nltRtR.")
-    yield stream("python 2: copy_reg", "A6, B15", lambda m: b"ccopy_reg\n_reconstructor\n(clogging\nFileHandler\nclogging\nFileHandler\nV" + m.encode() + b"\ntR.", BAD)
+    yield stream(
+        "python 2: copy_reg",
+        "A6, B15",
+        lambda m: b"ccopy_reg\n_reconstructor\n(clogging\nFileHandler\nclogging\nFileHandler\nV" + m.encode() + b"\ntR.",
+        BAD,
+    )
     yield stream("python 2: reduce", "A6", lambda m: b"c__builtin__\nreduce\n(cos\nmkdir\n(V" + m.encode() + b"\nI511\nltR.")
     yield stream("python 2: INST of a mapped name", "A6, B16", lambda m: b"(V" + sh(m).encode() + b"\nicommands\ngetoutput\n.", BAD)
-    yield stream("python 2: STACK_GLOBAL of a mapped name", "A6, B4", lambda m: b"\x80\x02" + short("commands") + short("getoutput") + b"\x93" + short(sh(m)) + b"\x85R.", BAD)
-    yield stream("python 2: protocol lowered in mid-stream", "A6, A7", lambda m: b"\x80\x04\x80\x02ccommands\ngetoutput\n" + short(sh(m)) + b"\x85R.", REFUSED)
-    yield stream("python 2: protocol lowered behind a value", "A7, B4", lambda m: b"\x80\x05N\x80\x000\x80\x01c__builtin__\neval\n" + short(py(m)) + b"\x85R.", REFUSED)
+    yield stream(
+        "python 2: STACK_GLOBAL of a mapped name",
+        "A6, B4",
+        lambda m: b"\x80\x02" + short("commands") + short("getoutput") + b"\x93" + short(sh(m)) + b"\x85R.",
+        BAD,
+    )
+    yield stream(
+        "python 2: protocol lowered in mid-stream", "A6, A7", lambda m: b"\x80\x04\x80\x02ccommands\ngetoutput\n" + short(sh(m)) + b"\x85R.", REFUSED
+    )
+    yield stream(
+        "python 2: protocol lowered behind a value",
+        "A7, B4",
+        lambda m: b"\x80\x05N\x80\x000\x80\x01c__builtin__\neval\n" + short(py(m)) + b"\x85R.",
+        REFUSED,
+    )
     yield stream("dotted: protocol raised in mid-stream", "A3, A7", lambda m: b"\x80\x02\x80\x04crandom\n_os.mkdir\n" + short(m) + b"\x85R.", REFUSED)
     yield stream("dotted: protocol raised from none", "A3, A7, B4", lambda m: b"N0\x80\x04crandom\n_os.mkdir\n" + short(m) + b"\x85R.", REFUSED)
 
@@ -499,7 +607,11 @@ def extensions() -> Iterator[Case]:
     yield stream("persistent id of a tuple", "A10, B21 CVE-2026-24747", lambda m: a().push(("storage", 1)).op("BINPERSID"), REFUSED, effect="none")
     yield stream("persistent id out of a call", "A10, B21", lambda m: a().push(("x", Call("os:mkdir", m))).op("BINPERSID"))
     yield stream("next buffer, after the payload", "B20", lambda m: a().push(Call("os:mkdir", m)).op("NEXT_BUFFER"))
-    yield stream("read-only buffer as code", "B20", lambda m: a().push(Ref("builtins:exec")).push(bytearray(py(m).encode())).op("READONLY_BUFFER", "TUPLE1", "REDUCE"))
+    yield stream(
+        "read-only buffer as code",
+        "B20",
+        lambda m: a().push(Ref("builtins:exec")).push(bytearray(py(m).encode())).op("READONLY_BUFFER", "TUPLE1", "REDUCE"),
+    )
 
 
 def built(target: Any, state: Any) -> Do:
@@ -511,31 +623,124 @@ def states() -> Iterator[Case]:
     partial = lambda m: Call("functools:partial", MKDIR, m)  # noqa: E731
     new = lambda: New(NAMESPACE)  # noqa: E731
     rows: list[tuple[str, str, Callable[[str], Any]]] = [
-        ("a class gets a method", "A11, A14, B17, B18", lambda m: [built(Ref(NAMESPACE), (None, {"append": MKDIR})), Do(lambda s: s.push(new()).push(m).op("APPEND"))]),
-        ("a class gets __hash__", "A11, B19", lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.op("EMPTY_SET").group([new()], "ADDITEMS"))]),
-        ("a class gets __hash__, for a key", "A11, B19", lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.op("EMPTY_DICT").push(new()).push(1).op("SETITEM"))]),
-        ("a class gets __hash__, for DICT", "A11, B19", lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.group([new(), 1], "DICT"))]),
-        ("a class gets __hash__, for FROZENSET", "A11, B19", lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.group([new()], "FROZENSET"))]),
-        ("a class gets __del__", "A11, A18", lambda m: [built(Ref(NAMESPACE), (None, {"__del__": partial(m)})), Do(lambda s: s.push(new()).op("POP").push(None))]),
-        ("a class gets __setitem__", "A11, B18", lambda m: [built(Ref(NAMESPACE), (None, {"__setitem__": Ref("os:mkdir")})), Do(lambda s: s.push(new()).push(m).push(511).op("SETITEM"))]),
-        ("a class of scikit-learn gets a method", "A11", lambda m: [built(Ref("sklearn.model_selection._split:KFold"), (None, {"append": MKDIR})), Do(lambda s: s.push(New("sklearn.model_selection._split:KFold")).push(m).op("APPEND"))]),
-        ("a function gets defaults", "A12, B17", lambda m: [built(Ref("os:makedirs"), (None, {"__defaults__": (m, 511, False)})), Call("os:makedirs")]),
-        ("a function gets code", "A12, B17", lambda m: [built(Ref("numpy.random._pickle:__bit_generator_ctor"), (None, {"__code__": Call("builtins:compile", py(m), "x", "exec")})), Call("numpy.random._pickle:__bit_generator_ctor")]),
-        ("a module planted among the modules", "A13, B18", lambda m: [Do(lambda s: s.push(Ref("sys:modules")).push("planted").push(Ref("shutil:os")).op("SETITEM")), Do(lambda s: called(s.global_("planted", "mkdir"), m))]),
-        ("a module of a name with a space", "A13, B23", lambda m: [Do(lambda s: s.push(Ref("sys:modules")).push("os mkdir").push(Ref("shutil:os")).op("SETITEM")), Do(lambda s: called(s.global_("os mkdir", "mkdir"), m))]),
-        ("GLOBAL of a module with a space", "A13, B23", lambda m: [Do(lambda s: s.push(Ref("sys:modules")).push("numpy dtype").push(Ref("shutil:os")).op("SETITEM")), Do(lambda s: called(s.op("GLOBAL", operand="numpy dtype:mkdir"), m))]),
-        ("a module by BUILD", "A13, B17", lambda m: [built(Ref("email:utils"), {"mkdir": MKDIR}), Call("email.utils:mkdir", m)]),
+        (
+            "a class gets a method",
+            "A11, A14, B17, B18",
+            lambda m: [built(Ref(NAMESPACE), (None, {"append": MKDIR})), Do(lambda s: s.push(new()).push(m).op("APPEND"))],
+        ),
+        (
+            "a class gets __hash__",
+            "A11, B19",
+            lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.op("EMPTY_SET").group([new()], "ADDITEMS"))],
+        ),
+        (
+            "a class gets __hash__, for a key",
+            "A11, B19",
+            lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.op("EMPTY_DICT").push(new()).push(1).op("SETITEM"))],
+        ),
+        (
+            "a class gets __hash__, for DICT",
+            "A11, B19",
+            lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.group([new(), 1], "DICT"))],
+        ),
+        (
+            "a class gets __hash__, for FROZENSET",
+            "A11, B19",
+            lambda m: [built(Ref(NAMESPACE), (None, {"__hash__": partial(m)})), Do(lambda s: s.group([new()], "FROZENSET"))],
+        ),
+        (
+            "a class gets __del__",
+            "A11, A18",
+            lambda m: [built(Ref(NAMESPACE), (None, {"__del__": partial(m)})), Do(lambda s: s.push(new()).op("POP").push(None))],
+        ),
+        (
+            "a class gets __setitem__",
+            "A11, B18",
+            lambda m: [built(Ref(NAMESPACE), (None, {"__setitem__": Ref("os:mkdir")})), Do(lambda s: s.push(new()).push(m).push(511).op("SETITEM"))],
+        ),
+        (
+            "a class of scikit-learn gets a method",
+            "A11",
+            lambda m: [
+                built(Ref("sklearn.model_selection._split:KFold"), (None, {"append": MKDIR})),
+                Do(lambda s: s.push(New("sklearn.model_selection._split:KFold")).push(m).op("APPEND")),
+            ],
+        ),
+        (
+            "a function gets defaults",
+            "A12, B17",
+            lambda m: [built(Ref("os:makedirs"), (None, {"__defaults__": (m, 511, False)})), Call("os:makedirs")],
+        ),
+        (
+            "a function gets code",
+            "A12, B17",
+            lambda m: [
+                built(Ref("numpy.random._pickle:__bit_generator_ctor"), (None, {"__code__": Call("builtins:compile", py(m), "x", "exec")})),
+                Call("numpy.random._pickle:__bit_generator_ctor"),
+            ],
+        ),
+        (
+            "a module planted among the modules",
+            "A13, B18",
+            lambda m: [
+                Do(lambda s: s.push(Ref("sys:modules")).push("planted").push(Ref("shutil:os")).op("SETITEM")),
+                Do(lambda s: called(s.global_("planted", "mkdir"), m)),
+            ],
+        ),
+        (
+            "a module of a name with a space",
+            "A13, B23",
+            lambda m: [
+                Do(lambda s: s.push(Ref("sys:modules")).push("os mkdir").push(Ref("shutil:os")).op("SETITEM")),
+                Do(lambda s: called(s.global_("os mkdir", "mkdir"), m)),
+            ],
+        ),
+        (
+            "GLOBAL of a module with a space",
+            "A13, B23",
+            lambda m: [
+                Do(lambda s: s.push(Ref("sys:modules")).push("numpy dtype").push(Ref("shutil:os")).op("SETITEM")),
+                Do(lambda s: called(s.op("GLOBAL", operand="numpy dtype:mkdir"), m)),
+            ],
+        ),
+        ("a module by BUILD", "A13, B17", lambda m: [built(Ref("os:path"), {"mkdir": MKDIR}), Call("posixpath:mkdir", m)]),
         ("an instance gets __setstate__", "A14, B17", lambda m: built(built(New(NAMESPACE), {"__setstate__": MKDIR}), m)),
         ("an instance gets append", "A14, B18", lambda m: Do(lambda s: s.push(built(New(NAMESPACE), {"append": MKDIR})).push(m).op("APPEND"))),
-        ("an instance gets extend", "A14, B18", lambda m: Do(lambda s: s.push(built(New(NAMESPACE), {"extend": Ref("subprocess:call")})).group(["touch", m], "APPENDS"))),
+        (
+            "an instance gets extend",
+            "A14, B18",
+            lambda m: Do(lambda s: s.push(built(New(NAMESPACE), {"extend": Ref("subprocess:call")})).group(["touch", m], "APPENDS")),
+        ),
         ("an instance gets add", "A14, B18", lambda m: Do(lambda s: s.push(built(New(NAMESPACE), {"add": MKDIR})).group([m], "ADDITEMS"))),
-        ("an instance gets add by slot state", "A14, B17, B18", lambda m: Do(lambda s: s.push(built(New(NAMESPACE), (None, {"add": MKDIR}))).group([m], "ADDITEMS"))),
-        ("Bunch serves append", "A14, B18", lambda m: Do(lambda s: s.push(New("sklearn.utils._bunch:Bunch")).push("append").push(MKDIR).op("SETITEM").push(m).op("APPEND"))),
-        ("class reassigned", "A19, A17, B17", lambda m: built(built(New(NAMESPACE), (None, {"__class__": Ref("scipy.stats._continuous_distns:norm_gen")})), {"_parse_arg_template": py(m)})),
+        (
+            "an instance gets add by slot state",
+            "A14, B17, B18",
+            lambda m: Do(lambda s: s.push(built(New(NAMESPACE), (None, {"add": MKDIR}))).group([m], "ADDITEMS")),
+        ),
+        (
+            "Bunch serves append",
+            "A14, B18",
+            lambda m: Do(lambda s: s.push(New("sklearn.utils._bunch:Bunch")).push("append").push(MKDIR).op("SETITEM").push(m).op("APPEND")),
+        ),
+        (
+            "class reassigned",
+            "A19, A17, B17",
+            lambda m: built(
+                built(New(NAMESPACE), (None, {"__class__": Ref("scipy.stats._continuous_distns:norm_gen")})), {"_parse_arg_template": py(m)}
+            ),
+        ),
         ("state of a call", "B17", lambda m: built(New(NAMESPACE), {"x": Call("os:mkdir", m)})),
         ("environment changed", "A13, B18", lambda m: Do(lambda s: s.push(Ref("os:environ")).push("PATH").push("/x").op("SETITEM"))),
-        ("dispatch table changed", "A13, B18", lambda m: Do(lambda s: s.push(Ref("copyreg:dispatch_table")).push(Ref("builtins:int")).push(MKDIR).op("SETITEM"))),
-        ("bit generators changed", "A13, B18", lambda m: Do(lambda s: s.push(Ref("numpy.random._pickle:BitGenerators")).push("MT19937").push(MKDIR).op("SETITEM"))),
+        (
+            "dispatch table changed",
+            "A13, B18",
+            lambda m: Do(lambda s: s.push(Ref("copyreg:dispatch_table")).push(Ref("builtins:int")).push(MKDIR).op("SETITEM")),
+        ),
+        (
+            "bit generators changed",
+            "A13, B18",
+            lambda m: Do(lambda s: s.push(Ref("numpy.random._pickle:BitGenerators")).push("MT19937").push(MKDIR).op("SETITEM")),
+        ),
     ]
     quiet = {"environment changed", "dispatch table changed", "bit generators changed"}
     needs = {
@@ -585,7 +790,9 @@ BROKEN_TAILS = (
 
 def tails() -> Iterator[Case]:
     for name, tail in BROKEN_TAILS:
-        rules = "B1, B11 nullifAI" if name in ("TUPLE without a mark", "SETITEMS of odd many", "DUP behind a mark", "stack underflow") else "B1 nullifAI"
+        rules = (
+            "B1, B11 nullifAI" if name in ("TUPLE without a mark", "SETITEMS of odd many", "DUP behind a mark", "stack underflow") else "B1 nullifAI"
+        )
         yield stream(f"broken tail: {name}", rules, lambda m, t=tail: b"\x80\x04cos\nmkdir\n" + short(m) + b"\x85R" + t)
     for name, make, reader in (
         ("junk behind STOP", lambda m: evil(m) + b"\x00\x01junk", "loads"),
@@ -615,7 +822,14 @@ def frames() -> Iterator[Case]:
         ("of size zero", lambda m: b"\x80\x04" + framed(0) + body(m) + b".", "loads", (9, 0)),
         ("many of size zero", lambda m: b"\x80\x04" + framed(0) * 50 + body(m) + framed(0) + b".", "loads", (9, 0)),
         ("in protocol 0", lambda m: framed(len(text_evil(m)) + 1) + text_evil(m) + b".", "loads", (9, 0)),
-        ("one an opcode", lambda m: b"\x80\x04" + b"".join(framed(len(each)) + each for each in (short("os"), short("mkdir"), b"\x93", short(m), b"\x85", b"R", b".")), "loads", (9, 0)),
+        (
+            "one an opcode",
+            lambda m: (
+                b"\x80\x04" + b"".join(framed(len(each)) + each for each in (short("os"), short("mkdir"), b"\x93", short(m), b"\x85", b"R", b"."))
+            ),
+            "loads",
+            (9, 0),
+        ),
         ("longer than the program", lambda m: b"\x80\x04" + framed(len(body(m)) + 100) + body(m) + b".", "_loads", (9, 0)),
         ("of 2**63 - 1", lambda m: b"\x80\x04" + body(m) + framed((1 << 63) - 1) + b".", "loads", (9, 0)),
         ("of 2**64 - 1", lambda m: b"\x80\x04" + body(m) + framed((1 << 64) - 1) + b".", "loads", (9, 0)),
@@ -641,18 +855,64 @@ def memos() -> Iterator[Case]:
     end = lambda m: b"\x93" + short(m) + b"\x85R."  # noqa: E731
     four = b"\x80\x04"
     rows: list[tuple[str, str, Callable[[str], bytes], str]] = [
-        ("overwritten", "B6 picklescan #22", lambda m: four + short("os") + b"q\x00" + short("math") + b"q\x010" + short("mkdir") + b"q\x0100h\x00h\x01" + end(m), "loads"),
-        ("decoy overwritten", "B6 modelscan #85", lambda m: four + short("math") + b"q\x000" + short("os") + b"q\x000" + short("floor") + b"q\x010" + short("mkdir") + b"q\x010h\x00h\x01" + end(m), "loads"),
+        (
+            "overwritten",
+            "B6 picklescan #22",
+            lambda m: four + short("os") + b"q\x00" + short("math") + b"q\x010" + short("mkdir") + b"q\x0100h\x00h\x01" + end(m),
+            "loads",
+        ),
+        (
+            "decoy overwritten",
+            "B6 modelscan #85",
+            lambda m: (
+                four
+                + short("math")
+                + b"q\x000"
+                + short("os")
+                + b"q\x000"
+                + short("floor")
+                + b"q\x010"
+                + short("mkdir")
+                + b"q\x010h\x00h\x01"
+                + end(m)
+            ),
+            "loads",
+        ),
         ("out of order", "B6", lambda m: four + short("os") + b"q\x090" + short("mkdir") + b"q\x020h\x09h\x02" + end(m), "loads"),
-        ("sparse", "B6", lambda m: four + short("os") + b"r\x00\x10\x00\x000" + short("mkdir") + b"r\x00\x20\x00\x000j\x00\x10\x00\x00j\x00\x20\x00\x00" + end(m), "loads"),
-        ("PUT 1, then MEMOIZE", "B6, B7", lambda m: four + short("math") + b"q\x010" + short("os") + b"\x940" + b"h\x01" + short("mkdir") + end(m), "loads"),
+        (
+            "sparse",
+            "B6",
+            lambda m: four + short("os") + b"r\x00\x10\x00\x000" + short("mkdir") + b"r\x00\x20\x00\x000j\x00\x10\x00\x00j\x00\x20\x00\x00" + end(m),
+            "loads",
+        ),
+        (
+            "PUT 1, then MEMOIZE",
+            "B6, B7",
+            lambda m: four + short("math") + b"q\x010" + short("os") + b"\x940" + b"h\x01" + short("mkdir") + end(m),
+            "loads",
+        ),
         ("MEMOIZE of the operand between operands", "B6, B7", lambda m: four + short("os") + b"\x94" + short("mkdir") + b"\x94" + end(m), "loads"),
-        ("PUT of another value than the last", "B6, B7", lambda m: four + short("os") + short("x") + b"0q\x000h\x00" + short("mkdir") + end(m), "loads"),
+        (
+            "PUT of another value than the last",
+            "B6, B7",
+            lambda m: four + short("os") + short("x") + b"0q\x000h\x00" + short("mkdir") + end(m),
+            "loads",
+        ),
         ("text keys", "B6", lambda m: four + short("os") + b"p0\n0" + short("mkdir") + b"p1\n0g0\ng1\n" + end(m), "loads"),
         ("text keys with zeros", "B6, B10", lambda m: four + short("os") + b"p007\n0" + short("mkdir") + b"p1\n0g7\ng01\n" + end(m), "loads"),
-        ("text keys with a sign and spaces", "B6, B10", lambda m: four + short("os") + b"p+7\n0" + short("mkdir") + b"p 1\n0g7\ng+1\n" + end(m), "loads"),
+        (
+            "text keys with a sign and spaces",
+            "B6, B10",
+            lambda m: four + short("os") + b"p+7\n0" + short("mkdir") + b"p 1\n0g7\ng+1\n" + end(m),
+            "loads",
+        ),
         ("text keys with underscores", "B6, B10", lambda m: four + short("os") + b"p1_0\n0" + short("mkdir") + b"p1\n0g10\ng1\n" + end(m), "loads"),
-        ("text keys with NUL", "B6, B10 cpython #126996", lambda m: four + short("os") + b"p0\0junk\n0" + short("mkdir") + b"p1\n0g0\ng1\n" + end(m), "loads"),
+        (
+            "text keys with NUL",
+            "B6, B10 cpython #126996",
+            lambda m: four + short("os") + b"p0\0junk\n0" + short("mkdir") + b"p1\n0g0\ng1\n" + end(m),
+            "loads",
+        ),
         ("memo of the callee", "B6", lambda m: b"cos\nmkdir\np0\n0g0\n(V" + m.encode() + b"\ntR.", "loads"),
         ("keys with a word after NUL in INT", "B10 cpython #126996", lambda m: b"I7\0junk\n0" + text_evil(m) + b".", "loads"),
         ("LONG with a word after NUL", "B10 cpython #126996", lambda m: b"L5\0junkL\n0" + text_evil(m) + b".", "loads"),
@@ -690,7 +950,7 @@ def stacks() -> Iterator[Case]:
         ("form feed and NEL are data", "B10", lambda m: b"cbuiltins\nexec\n(V" + py(m).encode() + b"#\x0c.\x0b.\x1c.\x85.\ntR."),
         ("NUL is data", "B10", lambda m: b"V\0\0\n0" + text_evil(m) + b"."),
         ("byte order mark is data", "B10", lambda m: b"V\xef\xbb\xbf\n0" + text_evil(m) + b"."),
-        ("STRING in latin-1", "B22, B10", lambda m: b"cbuiltins\nexec\n(S\"" + py(m).encode() + b"#\xe9\"\ntR."),
+        ("STRING in latin-1", "B22, B10", lambda m: b'cbuiltins\nexec\n(S"' + py(m).encode() + b'#\xe9"\ntR.'),
     ]
     for name, rules, make in rows:
         reader = "latin1" if "latin-1" in name else "loads"
@@ -706,11 +966,16 @@ def stacks() -> Iterator[Case]:
     for name, make in computed:
         yield stream(f"computed name: {name}", "B9 modelscan #331", lambda m, w=make: called(a().text("os").push(w(m)).op("STACK_GLOBAL"), m), BAD)
     yield stream("computed name: os.name", "B9", lambda m: called(a().push(Ref("os:name")).text("mkdir").op("STACK_GLOBAL"), m), BAD)
-    yield stream("computed name: __name__ of a module", "B9, A4", lambda m: called(a().push(Ref("os:__name__")).text("mkdir").op("STACK_GLOBAL"), m), BAD)
+    yield stream(
+        "computed name: __name__ of a module", "B9, A4", lambda m: called(a().push(Ref("os:__name__")).text("mkdir").op("STACK_GLOBAL"), m), BAD
+    )
     yield stream(
         "computed name: an attribute planted by BUILD",
         "B9, A11",
-        lambda m: [built(Ref(NAMESPACE), (None, {"planted": "mkdir"})), Do(lambda s: called(s.text("os").push(Ref(f"{NAMESPACE}.planted")).op("STACK_GLOBAL"), m))],
+        lambda m: [
+            built(Ref(NAMESPACE), (None, {"planted": "mkdir"})),
+            Do(lambda s: called(s.text("os").push(Ref(f"{NAMESPACE}.planted")).op("STACK_GLOBAL"), m)),
+        ],
         BAD,
     )
 
@@ -755,10 +1020,25 @@ def bombs() -> Iterator[Case]:
         ("key of nested tuples", "D8", lambda m: Do(lambda s: s.op("EMPTY_DICT", "EMPTY_TUPLE").raw(op("TUPLE1") * 100_000).push(1).op("SETITEM"))),
         ("nested lists", "D9", lambda m: Do(lambda s: s.raw(op("EMPTY_LIST") * 50_000).raw(op("APPEND") * 49_999))),
         ("nested tuples", "D9", lambda m: Do(lambda s: s.op("EMPTY_TUPLE").raw(op("TUPLE1") * 50_000))),
-        ("nested iterators", "D10", lambda m: Call("builtins:list", Do(lambda s: s.push(Ref("builtins:enumerate")).let("e").op("POP").raw(b"h\0" * 50_000).push("ab").raw(b"\x85R" * 50_000)))),
+        (
+            "nested iterators",
+            "D10",
+            lambda m: Call(
+                "builtins:list",
+                Do(lambda s: s.push(Ref("builtins:enumerate")).let("e").op("POP").raw(b"h\0" * 50_000).push("ab").raw(b"\x85R" * 50_000)),
+            ),
+        ),
         ("nested marks", "D9, B3", lambda m: a().raw(op("MARK") * 100_000).push(1)),
-        ("integers of one hash", "D12", lambda m: Do(lambda s: s.op("EMPTY_DICT").group([part for k in range(collisions) for part in (k * ((1 << 61) - 1), 1)], "SETITEMS"))),
-        ("tuples of -1 and -2", "D12", lambda m: Do(lambda s: s.op("EMPTY_SET").group([tuple(-1 - (k >> bit & 1) for bit in range(14)) for k in range(1 << 14)], "ADDITEMS"))),
+        (
+            "integers of one hash",
+            "D12",
+            lambda m: Do(lambda s: s.op("EMPTY_DICT").group([part for k in range(collisions) for part in (k * ((1 << 61) - 1), 1)], "SETITEMS")),
+        ),
+        (
+            "tuples of -1 and -2",
+            "D12",
+            lambda m: Do(lambda s: s.op("EMPTY_SET").group([tuple(-1 - (k >> bit & 1) for bit in range(14)) for k in range(1 << 14)], "ADDITEMS")),
+        ),
         ("punycode", "D13", lambda m: Call("_codecs:encode", "\u4e00\u4e01" * 20_000, "punycode")),
         ("zlib by codec", "D13, D14", lambda m: Call("_codecs:decode", deflated(bytes(1 << 20)), "zlib_codec")),
         ("zlib.decompress", "D14", lambda m: Call("zlib:decompress", deflated(bytes(1 << 20)))),
@@ -779,11 +1059,29 @@ def bombs() -> Iterator[Case]:
         ("os.kill", "D18", lambda m: Call("os:kill", 0, 9)),
         ("SystemExit raised", "D18", lambda m: Call("contextlib:ExitStack.__exit__", Ref("builtins:SystemExit"), None, None, None)),
         ("KeyboardInterrupt", "D18", lambda m: Call("_thread:interrupt_main")),
-        ("dtype with an offset beyond its size", "D19, E.3", lambda m: Call("numpy:dtype", "V8", False, True, state=(3, "|", None, ("x",), {"x": (dtype(), 1 << 30)}, 8, 1, 16))),
-        ("dtype of objects without their flag", "D19, E.3", lambda m: Call("numpy:dtype", "O8", False, True, state=(3, "|", None, None, None, -1, -1, 0))),
-        ("scalar of objects", "D19, E.3", lambda m: Call("numpy._core.multiarray:scalar", Call("numpy:dtype", "O8", False, True, state=(3, "|", None, None, None, -1, -1, 0)), b"A" * 8)),
+        (
+            "dtype with an offset beyond its size",
+            "D19, E.3",
+            lambda m: Call("numpy:dtype", "V8", False, True, state=(3, "|", None, ("x",), {"x": (dtype(), 1 << 30)}, 8, 1, 16)),
+        ),
+        (
+            "dtype of objects without their flag",
+            "D19, E.3",
+            lambda m: Call("numpy:dtype", "O8", False, True, state=(3, "|", None, None, None, -1, -1, 0)),
+        ),
+        (
+            "scalar of objects",
+            "D19, E.3",
+            lambda m: Call(
+                "numpy._core.multiarray:scalar", Call("numpy:dtype", "O8", False, True, state=(3, "|", None, None, None, -1, -1, 0)), b"A" * 8
+            ),
+        ),
         ("as_strided", "D19, E.3", lambda m: Call("numpy.lib.stride_tricks:as_strided", Call("numpy:zeros", 1), (1 << 40,), (8,))),
-        ("tree with children out of range", "D19, E.3", lambda m: Call("sklearn.tree._tree:Tree", 4, b"", 1, state={"max_depth": 1, "node_count": 1 << 40})),
+        (
+            "tree with children out of range",
+            "D19, E.3",
+            lambda m: Call("sklearn.tree._tree:Tree", 4, b"", 1, state={"max_depth": 1, "node_count": 1 << 40}),
+        ),
         ("KDTree without its state", "D19, E.3", lambda m: New("sklearn.neighbors._kd_tree:KDTree")),
     ]
     for name, rules, what in rows:
