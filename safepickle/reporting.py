@@ -394,7 +394,12 @@ def _uri(path: str, root: str) -> str:
 
 
 def _quoted(path: str) -> str:
-    return quote(os.fsencode(path.replace(os.sep, "/")))
+    plain = path.replace(os.sep, "/")
+    try:
+        return quote(os.fsencode(plain))
+    except UnicodeEncodeError:
+        # No file has such a name.
+        return quote(_whole(plain))
 
 
 def _whole(text: str) -> str:
