@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -34,6 +35,7 @@ __all__ = ["SUFFIX", "Inputs", "Job", "Outcome", "convert", "convert_all", "conv
 SUFFIX: Final = ".spkl"
 # What is larger is scanned where it lies before it is read: most such files are data sets and no pickles.
 _LARGE: Final = 1 << 28
+_SECRET: Final = re.compile("key|secret|token|passw|credential", re.IGNORECASE)
 # Paths may look like a key to `elided`, and libraries are not found without these.
 _PLAIN: Final = frozenset(("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "HOME"))
 # How many findings a refusal repeats; a scan has them all.
@@ -340,6 +342,6 @@ def _run(arguments: Sequence[str], folder: str, seconds: float) -> None:
 
 
 def _environment(environment: Mapping[str, str], path: Sequence[str]) -> dict[str, str]:
-    """Return the environment without what looks like a key: what signs is none of the original's business. Modules are found as here."""
-    kept = {name: value for name, value in environment.items() if name in _PLAIN or elided(value) == value}
+    """Return the environment without what looks like a secret: what signs is none of the original's business. Modules are found as here."""
+    kept = {name: value for name, value in environment.items() if name in _PLAIN or (elided(value) == value and not _SECRET.search(name))}
     return {**kept, "PYTHONPATH": os.pathsep.join(each for each in path if each), "PYTHONDONTWRITEBYTECODE": "1"}

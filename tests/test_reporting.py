@@ -4,6 +4,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -270,7 +272,11 @@ def test_a_very_deep_folder_is_listed_to_its_end_or_named(tmp_path):
     with os.fdopen(os.open("model.pkl", os.O_WRONLY | os.O_CREAT, dir_fd=here), "wb") as file:
         file.write(EVIL)
     os.close(here)
-    found = tree(str(tmp_path))
+    try:
+        found = tree(str(tmp_path))
+    finally:
+        # pytest, which removes what tests leave behind, does that by recursion.
+        subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)
     assert len(found.files) + len(found.special) == 1
 
 
@@ -445,9 +451,6 @@ def test_the_real_explanation_of_a_hostile_file(tmp_path, capsys):
 
 def test_a_scan_loads_no_library_of_models(tmp_path):
     """It says what is in files of anybody: nothing that could execute them is even in memory."""
-    import subprocess
-    import sys
-
     statement = "import sys, safepickle.reporting, safepickle.walking; print(*sys.modules)"
     loaded = set(subprocess.run([sys.executable, "-c", statement], capture_output=True, text=True, check=True).stdout.split())
     assert loaded & {"numpy", "joblib", "sklearn", "pandas", "safepickle.converting", "safepickle.original"} == set()
