@@ -458,3 +458,21 @@ def test_a_scan_loads_no_library_of_models(tmp_path):
 
 def test_reporting_is_what_the_command_calls():
     assert set(reporting.__all__) >= {"as_json", "as_sarif", "text_of"}
+
+
+def test_progress_is_for_terminals_and_never_in_the_report(folder, pretend, monkeypatch, capsys):
+    from safepickle import cli
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setattr(cli, "_DELAY", 0)
+    for stderr, expected in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stderr)
+        assert main(["scan", str(folder)]) == 0
+        assert ("scanned:" in stderr.getvalue()) is expected
+        assert "4 files: 4 within policy" in stderr.getvalue()
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 4
+        assert all(line.startswith("within policy") for line in lines)
