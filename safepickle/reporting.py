@@ -292,7 +292,11 @@ def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int) 
 
 
 def _rule(name: str) -> dict[str, Any]:
-    identity = {"id": _whole(name), "name": "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name)) or "Unnamed"}
+    identity = {"id": _whole(name)}
+    spoken = "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))
+    if spoken.lower() not in ("", name):
+        # Of one word there is no second spelling, and SARIF wants none that says the same.
+        identity["name"] = spoken
     rule = RULES.get(name)
     if rule is None:
         # A scan that is newer than this table.
