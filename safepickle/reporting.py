@@ -292,11 +292,9 @@ def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int) 
 
 
 def _rule(name: str) -> dict[str, Any]:
-    identity = {"id": _whole(name)}
     spoken = "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))
-    if spoken.lower() not in ("", name):
-        # Of one word there is no second spelling, and SARIF wants none that says the same.
-        identity["name"] = spoken
+    # SARIF wants a second name that is not the first one again.
+    identity = {"id": _whole(name), "name": f"{spoken}Finding" if spoken.lower() in ("", name.lower()) else spoken}
     rule = RULES.get(name)
     if rule is None:
         # A scan that is newer than this table.
