@@ -174,6 +174,16 @@ RULES: Final[Mapping[str, Rule]] = {
 }
 
 
+_NOT_READ: Final = {
+    "id": "file-not-read",
+    "name": "FileNotRead",
+    "shortDescription": {"text": "A file could not be read, so it was not scanned"},
+    "fullDescription": {"text": "The operating system refused to read it, it is no regular file, or the scan failed. It is a result as well."},
+    "help": {"text": "See the result for the same file."},
+    "defaultConfiguration": {"level": "error"},
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Scanned:
     """A file that was to be scanned, and what came of it."""
@@ -272,9 +282,7 @@ def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int) 
                 "semanticVersion": version,
                 "informationUri": INFORMATION,
                 "rules": [_rule(name) for name in rules],
-                "notifications": [
-                    {"id": "file-not-read", "name": "FileNotRead", "shortDescription": {"text": "A file could not be read, so it was not scanned"}}
-                ],
+                "notifications": [_NOT_READ],
             }
         },
         "originalUriBaseIds": {"%SRCROOT%": {"description": {"text": "The top of the repository, or else the folder in which the scan was run."}}},
