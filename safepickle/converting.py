@@ -8,6 +8,7 @@ its metadata which bytes it was made from, so that a run that was broken off goe
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import os
@@ -17,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -132,19 +133,23 @@ def convert_all(paths: Sequence[str], old: str, new: str, job: Job) -> Iterator[
     for path in paths:
         targets[_target(path, old, new)].append(path)
     kept = _identities(paths)
+    # Each is scanned once, however many would be written to one name.
+    known = functools.cache(lambda path: _programs(path, job))
     for path in paths:
         target = _target(path, old, new)
-        others = [each for each in targets[target] if each != path]
+        others = (each for each in targets[target] if each != path and known(each))
         yield _guarded(path, target, job, kept, others)
 
 
 def convert_one(path: str, target: str, job: Job) -> Outcome:
     """Convert a file, like one of a folder."""
-    return _guarded(path, target, job, _identities([path]), [])
+    return _guarded(path, target, job, _identities([path]), ())
 
 
 def _target(path: str, old: str, new: str) -> str:
-    return os.path.join(new, os.path.splitext(os.path.relpath(path, old))[0] + SUFFIX)
+    stem, suffix = os.path.splitext(os.path.relpath(path, old))
+    # "model-1.2" has no suffix: what follows the dot is a version.
+    return os.path.join(new, stem + (suffix if suffix[1:].isdigit() else "") + SUFFIX)
 
 
 def _identities(paths: Sequence[str]) -> set[tuple[int, int]]:
@@ -159,7 +164,8 @@ def _identities(paths: Sequence[str]) -> set[tuple[int, int]]:
     return found
 
 
-def _guarded(path: str, target: str, job: Job, kept: set[tuple[int, int]], others: Sequence[str]) -> Outcome:
+def _guarded(path: str, target: str, job: Job, kept: set[tuple[int, int]], others: Iterable[str]) -> Outcome:
+    """Convert a file, or say why not. `kept` are files that stay; `others` are pickles that would go to the same target, found out when asked."""
     try:
         outcome = _convert(path, target, job, kept, others)
     except KeyringError:
@@ -172,7 +178,7 @@ def _guarded(path: str, target: str, job: Job, kept: set[tuple[int, int]], other
     return outcome
 
 
-def _convert(path: str, target: str, job: Job, kept: set[tuple[int, int]], others: Sequence[str]) -> Outcome:
+def _convert(path: str, target: str, job: Job, kept: set[tuple[int, int]], others: Iterable[str]) -> Outcome:
     if os.stat(path).st_size > _LARGE:
         report = scanning.scan(path, policy=job.policy, limits=job.limits)
         if report.clean and not report.programs:
@@ -186,9 +192,9 @@ def _convert(path: str, target: str, job: Job, kept: set[tuple[int, int]], other
     if report.clean and not report.programs:
         return _nothing(path, report)
     _check_clean(report)
-    same = [each for each in others if _programs(each, job)]
-    if same:
-        raise FileExistsError(f"{' and '.join(same)} would be written to the same {target}: rename one of them, or convert each to a name of its own")
+    same = next(iter(others), None)
+    if same is not None:
+        raise FileExistsError(f"{same} would be written to the same {target}: rename one of them, or convert each to a name of its own")
     _check_free(target, before, job, kept)
     # An object of its own is compared: to predict may change it, and what is written is as it was read.
     compared = "" if job.inputs is None else _compare(_adopted(data, job), data, report, job.inputs, job.limits)

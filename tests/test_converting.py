@@ -180,6 +180,27 @@ def test_two_files_of_one_name_are_both_refused_and_the_rest_is_done(legacy, tmp
     assert not (tmp_path / "new" / "a.spkl").exists()
 
 
+def test_a_version_is_no_suffix(tmp_path, pretend):
+    old, new = tmp_path / "old", tmp_path / "new"
+    old.mkdir()
+    for name in ("model-1.2", "model-1.3", "model.v2", ".pkl"):
+        (old / name).write_bytes(pickle.dumps(name, protocol=4))
+    assert main(["convert", str(old), str(new), "--key", URI]) == 0
+    assert set(contents(new)) == {"model-1.2.spkl", "model-1.3.spkl", "model.spkl", ".pkl.spkl"}
+
+
+def test_many_files_of_one_name_cost_one_look_each(tmp_path, key, pretend, monkeypatch):
+    real, seen = scanning.scan, []
+    monkeypatch.setattr(scanning, "scan", lambda file, **options: seen.append(file) or real(file, **options))
+    paths = [tmp_path / f"a.{letter}" for letter in "bcdefghijk"]
+    for path in paths:
+        path.write_bytes(pickle.dumps(1, protocol=4))
+    job = converting.Job(safepickle.Keyring(key), safepickle.Policy.default())
+    found = list(converting.convert_all([str(path) for path in paths], str(tmp_path), str(tmp_path / "new"), job))
+    assert {each.status for each in found} == {"refused"}
+    assert len(seen) <= 2 * len(paths)
+
+
 def test_an_original_is_never_replaced_even_with_overwrite(tmp_path, pretend, capsys):
     """The folder to write may be the folder to read, and originals may have any suffix."""
     for name in ("model.pkl", "model.spkl"):
