@@ -430,11 +430,11 @@ def test_public_functions_take_the_key_by_name_and_have_no_default_for_it():
     """A positional key ends in the wrong place, and a default key is no key."""
     import inspect
 
-    for name in ("dump", "dumps", "load", "loads", "verify"):
+    for name in ("convert", "dump", "dumps", "load", "loads", "verify"):
         parameter = inspect.signature(getattr(safepickle, name)).parameters["key"]
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         assert parameter.default is inspect.Parameter.empty
-    for name in ("dump", "dumps", "load", "loads", "verify", "inspect"):
+    for name in ("adopt", "convert", "dump", "dumps", "load", "loads", "scan", "verify", "inspect"):
         kinds = [parameter.kind for parameter in inspect.signature(getattr(safepickle, name)).parameters.values()]
         assert inspect.Parameter.VAR_KEYWORD not in kinds, "**kwargs swallow a misspelt context="
         assert inspect.Parameter.VAR_POSITIONAL not in kinds
