@@ -15,6 +15,8 @@ not load is refused where the model is trained.
 - `Pins` keep the newest serial of each context, for hosts that must refuse rollbacks.
 - `SecretKey`; `PrivateKey` and `PublicKey`; `Keyring`, `Trusted`, `read_key`: keys. A key has no default and is never an argument of a command.
 - `Policy`, `Limits`: what a file may use, and what it may cost. The default policy covers scikit-learn, numpy, scipy and pandas.
+- `scan` says what is in a file that nobody signed, and executes nothing: a `Report` of `Finding`s and `Program`s. `adopt` builds its
+  object under the policy; `convert` writes it signed.
 - `suggest` proposes rules for classes of one's own.
 - Everything refused raises a `SafePickleError`; its class names the stage.
 """
@@ -43,15 +45,19 @@ from .pins import Pin, Pins
 from .verifying import inspect, resign, sign, verify
 
 if TYPE_CHECKING:
+    from .adopting import adopt
+    from .converting import convert
     from .machine import Limits
     from .pickling import dump, dumps, load, loads
     from .policy import Policy
+    from .scanning import Finding, Program, Report, scan
     from .suggesting import suggest
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AuthenticationError",
+    "Finding",
     "FormatError",
     "Info",
     "Keyring",
@@ -63,8 +69,10 @@ __all__ = [
     "Policy",
     "PolicyError",
     "PrivateKey",
+    "Program",
     "ProgramError",
     "PublicKey",
+    "Report",
     "SafePickleError",
     "SecretKey",
     "Signature",
@@ -77,6 +85,8 @@ __all__ = [
     "Verifier",
     "VersionMismatchError",
     "VersionMismatchWarning",
+    "adopt",
+    "convert",
     "dump",
     "dumps",
     "inspect",
@@ -84,6 +94,7 @@ __all__ = [
     "loads",
     "read_key",
     "resign",
+    "scan",
     "sign",
     "suggest",
     "verify",
@@ -91,12 +102,18 @@ __all__ = [
 
 # Fetched on first use, so that a verifier has neither pickle nor the policy in memory.
 _LATER = {
+    "Finding": "scanning",
     "Limits": "machine",
     "Policy": "policy",
+    "Program": "scanning",
+    "Report": "scanning",
+    "adopt": "adopting",
+    "convert": "converting",
     "dump": "pickling",
     "dumps": "pickling",
     "load": "pickling",
     "loads": "pickling",
+    "scan": "scanning",
     "suggest": "suggesting",
 }
 

@@ -9,19 +9,27 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, Final, NoReturn
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from . import __version__, container, openssf
 from .container import Info
-from .errors import AuthenticationError, FormatError, KeyringError, SafePickleError, elided
+from .errors import AuthenticationError, FormatError, KeyringError, PolicyError, SafePickleError, elided
+from .files import replace
 from .keyring import AnyKey, Keyring, Trusted, as_keyring
 from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKey, SecretKey, parse_key, public_half
 from .pins import Pins
 from .verifying import inspect, resign, sign, verify
+
+if TYPE_CHECKING:
+    from . import converting, reporting
+    from .policy import Policy
 
 __all__ = ["main"]
 
@@ -29,6 +37,9 @@ OK: Final = 0
 REFUSED: Final = 1
 FAILED: Final = 2
 SUFFIX: Final = ".spkl"
+_MAX_LEFT_OUT: Final = 10
+# Seconds of work that need no bar.
+_DELAY: Final = 1
 # The keys of the commands, where no option names one: the one that signs, and those that verify.
 KEY: Final = "SAFEPICKLE_KEY"
 VERIFY_KEYS: Final = "SAFEPICKLE_VERIFY_KEYS"
@@ -195,6 +206,48 @@ def _parser() -> argparse.ArgumentParser:
             action.add_argument("--exact", action="store_true", help="pin the exact file instead of its serial")
         action.set_defaults(run=run)
 
+    look = commands.add_parser(
+        "scan",
+        help="say what is in files that nobody signed; nothing is executed",
+        description=(
+            "Say of each file what it is, and which pickle programs in it use what the policy does not allow. Files are known by their content, "
+            "never by their name; nothing is executed. What cannot be read whole is a finding. Below a folder every regular file is read, hidden "
+            "ones included; symbolic links are not followed, and folders named .git are left out."
+        ),
+        epilog="example: safepickle scan models/ --format sarif --output scan.sarif",
+    )
+    look.add_argument("paths", nargs="*", metavar="PATH", help="a file, a folder (every file below it), or - for stdin")
+    _add_policy(look)
+    look.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="the form of the report (default text)")
+    look.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
+    look.add_argument(
+        "--explain", metavar="FILE", help="show, step by step, what the programs of this one file would do; no other path is given then"
+    )
+    look.set_defaults(run=_scan)
+
+    bring = commands.add_parser(
+        "convert",
+        help="bring pickle and joblib files over into signed ones",
+        description=(
+            "Scan each file, build its object only if the policy allows all of it, and write it signed. OLD and NEW are files, or folders: then "
+            f"every pickle below OLD goes to the same path below NEW, with the suffix {SUFFIX}. Originals are not changed. What was converted "
+            "before is skipped, so a run that was broken off can be run again."
+        ),
+        epilog="example: safepickle convert legacy/ models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod",
+    )
+    bring.add_argument("old", metavar="OLD", help="a file, or a folder (every file below it)")
+    bring.add_argument("new", metavar="NEW", help="the file or folder to write")
+    _add_key(bring, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
+    bring.add_argument("--context", help="what the files are signed for, such as fraud-model/prod")
+    bring.add_argument("--serial", type=int, metavar="N", help="which one it is, from 0")
+    bring.add_argument("--expires", metavar="WHEN", help="until when they load: a date (2027-01-31), a time with a zone, or 90d, 12h, 30m from now")
+    bring.add_argument("--compress", choices=("zlib", "zstd"), help="write smaller files, which are slower to load")
+    _add_policy(bring)
+    bring.add_argument("--overwrite", action="store_true", help="replace what stands where a file is to be written, unless it is an original")
+    bring.add_argument("--check", metavar="X", help="inputs (.npy, .npz, .csv) to which the object must give the same answers as the original")
+    bring.add_argument("--run-original", action="store_true", help="with --check: execute the original, without any protection but the scan")
+    bring.set_defaults(run=_convert)
+
     policy = commands.add_parser("policy", help="propose rules for classes of your own", description="Work on a policy.")
     actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
     propose = actions.add_parser(
@@ -232,6 +285,13 @@ def _add_expectations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", help="the context that every file must have been signed for")
     parser.add_argument("--min-serial", type=int, metavar="N", help="the least serial that every file must have")
     parser.add_argument("--threshold", type=int, default=1, metavar="N", help="how many different trusted keys must have signed (default 1)")
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--policy", metavar="FILE", help="a policy to use instead of the built-in one")
+    parser.add_argument(
+        "--allow", action="append", default=[], metavar="MODULE:NAME", help="a class or function to allow beside it; may be given several times"
+    )
 
 
 def _trusted(uris: Sequence[str]) -> Keyring | None:
@@ -607,7 +667,6 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _suggest(options: argparse.Namespace) -> int:
-    from .errors import PolicyError
     from .suggesting import suggest
 
     # As `python -m` does it: what the user's own project defines is found from where the command is run.
@@ -618,6 +677,285 @@ def _suggest(options: argparse.Namespace) -> int:
         raise _CannotError(str(error)) from None
     print(text, end="")
     return OK if complete else REFUSED
+
+
+def _chosen_policy(options: argparse.Namespace) -> Policy:
+    from .policy import Policy
+
+    try:
+        chosen = Policy.default() if options.policy is None else Policy.read(options.policy)
+        return chosen.allow(*options.allow) if options.allow else chosen
+    except PolicyError as error:
+        raise _CannotError(str(error)) from None
+    except OSError as error:
+        raise _CannotError(f"the policy {options.policy} cannot be read: {error.strerror}") from None
+
+
+def _scan(options: argparse.Namespace) -> int:
+    policy = _chosen_policy(options)
+    if (options.explain is None) == (not options.paths):
+        raise _CannotError("name what to scan: a file, a folder, or - for stdin; or one file, with --explain and no other path")
+    if options.explain is not None:
+        return _explain(options, policy)
+    from . import reporting
+
+    found, whole = _to_scan(options.paths)
+    text = options.format == "text"
+    colour = options.output is None and reporting.colours(os.environ, terminal=sys.stdout.isatty())
+    scanned: list[reporting.Scanned] = []
+    said: list[str] = []
+    with _Progress(len(found), "scanned") as progress:
+        for path, problem in found:
+            one = reporting.unread(path, "special-file", problem) if problem else _scanned(path, policy)
+            scanned.append(one)
+            # Of a folder, what is no pickle is counted only.
+            if text and (path in whole or one.report.verdict != "not a pickle"):
+                lines = list(reporting.text_of(one, colour=colour))
+                if options.output is None:
+                    progress.say(lines)
+                else:
+                    said += lines
+            progress.step()
+    code = OK if all(each.report.clean for each in scanned) else REFUSED
+    match options.format:
+        case "json":
+            _deliver(options.output, reporting.as_json(scanned, __version__))
+        case "sarif":
+            _deliver(options.output, reporting.as_sarif(scanned, __version__, _repository(), code))
+        case _ if options.output is not None:
+            _deliver(options.output, "".join(f"{line}\n" for line in said))
+    print(reporting.summary(scanned), file=sys.stderr)
+    return code
+
+
+def _to_scan(paths: Sequence[str]) -> tuple[list[tuple[str, str]], set[str]]:
+    """Return each file that the paths name, with why it is none if so, and those that were named themselves. What is left out is said on stderr."""
+    from .walking import kind, tree
+
+    found: list[tuple[str, str]] = []
+    whole = set()
+    if paths.count("-") > 1:
+        raise _CannotError("stdin can be read once: give - once")
+    for path in paths:
+        if path != "-" and not os.path.lexists(path):
+            raise _CannotError(f"{path} does not exist")
+        if path == "-" or not os.path.isdir(path):
+            whole.add(path)
+            try:
+                # A path that is named is followed if it is a link: it was meant. One that leads nowhere is a file that cannot be read.
+                problem = "" if path == "-" else kind(os.stat(path).st_mode)
+            except OSError:
+                problem = ""
+            found.append((path, problem))
+            continue
+        below = tree(path)
+        if not below.files and not below.special:
+            raise _CannotError(f"there is no file below {path}")
+        found += sorted([*((each, "") for each in below.files), *below.special])
+        _tell_left_out(below.skipped, "not looked at, since it is named .git")
+        _tell_left_out(below.links, "a symbolic link, not followed: what it leads to is scanned under its own name")
+    return found, whole
+
+
+def _tell_left_out(paths: Sequence[str], why: str) -> None:
+    for path in paths[:_MAX_LEFT_OUT]:
+        print(f"{_printable(path)}: {why}", file=sys.stderr)
+    if len(paths) > _MAX_LEFT_OUT:
+        print(f"and {len(paths) - _MAX_LEFT_OUT} more: {why}", file=sys.stderr)
+
+
+def _scanned(path: str, policy: Policy) -> reporting.Scanned:
+    from . import reporting, scanning
+
+    try:
+        return reporting.Scanned(path, scanning.scan(_source(path), policy=policy))
+    except OSError as error:
+        return reporting.unread(path, "cannot-open", f"the file cannot be read: {error.strerror or type(error).__name__}")
+    except Exception as error:  # noqa: BLE001 - one file must not keep the others from being scanned, and is no pass
+        return reporting.unread(
+            path, "scan-failed", f"the scan failed ({type(error).__name__}: {elided(str(error))}), so the file counts as unreadable"
+        )
+
+
+def _source(path: str) -> Any:
+    if path != "-":
+        return path
+    # To find out what it is takes going back in it, which a pipe cannot.
+    return sys.stdin.buffer if sys.stdin.buffer.seekable() else io.BytesIO(sys.stdin.buffer.read())
+
+
+def _explain(options: argparse.Namespace, policy: Policy) -> int:
+    from . import reporting, scanning
+
+    path = options.explain
+    if path != "-" and (not os.path.lexists(path) or os.path.isdir(path)):
+        raise _CannotError(f"{path} is not a file: --explain shows one file")
+    if options.format != "text":
+        raise _CannotError("--explain is for people: it has no other format than text")
+    # Read once, since both look at it.
+    source = io.BytesIO(sys.stdin.buffer.read()) if path == "-" else path
+    try:
+        lines = [reporting.escaped(line) for line in scanning.explained(source)]
+        clean = scanning.scan(io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else source, policy=policy).clean
+    except OSError as error:
+        _deliver(options.output, f"{reporting.escaped(path)}: it cannot be read: {error.strerror}\n")
+        return REFUSED
+    _deliver(options.output, "".join(f"{line}\n" for line in lines))
+    return OK if clean else REFUSED
+
+
+def _repository() -> str:
+    """Return the top of the repository around the working directory, or that directory if there is none."""
+    here = os.getcwd()
+    folder = here
+    while not os.path.lexists(os.path.join(folder, ".git")):
+        above = os.path.dirname(folder)
+        if above == folder:
+            return here
+        folder = above
+    return folder
+
+
+def _deliver(output: str | None, text: str) -> None:
+    """Write a report to stdout, or replace a file by it as a whole."""
+    if output is None:
+        print(text, end="")
+        return
+    data = text.encode("utf-8", "backslashreplace")
+    try:
+        if os.path.exists(output) and not os.path.isfile(output):
+            # A device or a pipe has no sibling to be renamed.
+            with open(output, "wb") as file:
+                file.write(data)
+        else:
+            replace(output, [data], None)
+    except OSError as error:
+        raise _CannotError(f"{output} cannot be written: {error.strerror}") from None
+
+
+class _Progress:
+    """A bar on stderr for what takes more than a second, if that is a terminal and tqdm is there; otherwise nothing."""
+
+    def __init__(self, total: int, what: str) -> None:
+        self._bar: Any = None
+        self._start = time.monotonic()
+        if total > 1 and sys.stderr is not None and sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+
+                self._bar = tqdm(total=total, desc=what, unit="file", delay=_DELAY, leave=False, file=sys.stderr, dynamic_ncols=True)
+
+    def __enter__(self) -> _Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def say(self, lines: Iterable[str]) -> None:
+        """Print lines to stdout, not into the bar."""
+        # Before the delay is over there is no bar, and going around it would show it.
+        shown = self._bar is not None and time.monotonic() - self._start > _DELAY
+        with self._bar.external_write_mode(file=sys.stdout) if shown else contextlib.nullcontext():
+            for line in lines:
+                print(line)
+
+    def step(self) -> None:
+        """One more is done."""
+        if self._bar is not None:
+            self._bar.update()
+
+
+def _convert(options: argparse.Namespace) -> int:
+    if options.run_original and options.check is None:
+        raise _CannotError("--run-original executes the original to compare answers: name the inputs with --check")
+    if options.check is not None and not options.run_original:
+        raise _CannotError(
+            "--check compares with the answers of the original, which means to execute a file that nobody signed: read what the scan says of it, "
+            "and add --run-original if you want that"
+        )
+    for path in (options.old, options.new):
+        if path == "-":
+            raise _CannotError("files are named here: stdin is not converted, and nothing is written to stdout")
+    if not os.path.lexists(options.old):
+        raise _CannotError(f"{options.old} does not exist")
+    signer = _signer(options.key)
+    policy = _chosen_policy(options)
+    expires = None if options.expires is None else _moment(options.expires)
+    from . import converting
+
+    inputs = None if options.check is None else converting.Inputs.checked(options.check)
+    job = converting.Job(signer, policy, options.context, options.serial, expires, options.compress, overwrite=options.overwrite, inputs=inputs)
+    try:
+        job.rehearse()
+    except (SafePickleError, TypeError) as error:
+        raise _CannotError(f"nothing can be signed like this: {error}") from None
+    if not os.path.isdir(options.old):
+        if os.path.isdir(options.new):
+            raise _CannotError(f"{options.new} is a folder: name the file to write")
+        return _converted([converting.convert_one(options.old, options.new, job)], 1, [])
+    if os.path.lexists(options.new) and not os.path.isdir(options.new):
+        raise _CannotError(f"{options.new} is not a folder, and {options.old} is one")
+    from .walking import tree
+
+    below = tree(options.old)
+    if not below.files and not below.special:
+        raise _CannotError(f"there is no file below {options.old}")
+    _tell_left_out(below.skipped, "not looked at, since it is named .git")
+    _tell_left_out(below.links, "a symbolic link, not followed: what it leads to is converted under its own name")
+    special = [converting.Outcome(path, "refused", why) for path, why in below.special]
+    return _converted(converting.convert_all(below.files, options.old, options.new, job), len(below.files), special)
+
+
+def _converted(outcomes: Iterable[converting.Outcome], total: int, special: Sequence[converting.Outcome]) -> int:
+    """Print a line for each file that is a pickle or cannot be told to be none, and return the exit code."""
+    counts = {"converted": 0, "done before": 0, "refused": 0, "signed": 0, "not a pickle": 0}
+    with _Progress(total, "converted") as progress:
+        for outcome in itertools.chain(special, outcomes):
+            counts[outcome.status] += 1
+            progress.say(_outcome_text(outcome))
+            progress.step()
+    print(", ".join(f"{count} {status}" for status, count in counts.items() if count or status != "signed"), file=sys.stderr)
+    if counts["refused"]:
+        return REFUSED
+    if not counts["converted"] and not counts["done before"]:
+        raise _CannotError("there was no pickle to convert")
+    return OK
+
+
+def _outcome_text(outcome: converting.Outcome) -> Iterator[str]:
+    path, target = _printable(outcome.path), _printable(outcome.target)
+    match outcome.status:
+        case "converted":
+            yield f"{path}: converted to {target}" + (f" ({_printable(outcome.message)})" if outcome.message else "")
+        case "done before":
+            yield f"{path}: done before: {target}"
+        case "signed":
+            yield f"{path}: signed already, left alone"
+        case "refused":
+            first, *rest = elided(outcome.message).split("\n")
+            yield f"{path}: REFUSED: {_printable(first)}"
+            yield from (f"    {_printable(line)}" for line in rest)
+
+
+def _moment(text: str) -> datetime | timedelta:
+    """Return what --expires says. Raises for what it cannot mean, and for a time that is over."""
+    units = {"d": "days", "h": "hours", "m": "minutes"}
+    if text[:-1].isascii() and text[:-1].isdigit() and text[-1:] in units and 0 < int(text[:-1]) <= 1_000_000:
+        return timedelta(**{units[text[-1]]: int(text[:-1])})
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise _CannotError(
+            f"--expires is a date (2027-01-31), a time with a zone (2027-01-31T12:00:00Z), or 90d, 12h, 30m from now; not {text!a}"
+        ) from None
+    if found.tzinfo is None:
+        if len(text) > len("2027-01-31"):
+            raise _CannotError(f"--expires needs a zone: {text}Z is in UTC")
+        found = found.replace(tzinfo=UTC)
+    if found <= datetime.now(UTC):
+        raise _CannotError(f"--expires {text} is over: nothing that expires then would load")
+    return found
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -57,10 +57,13 @@ BELOW: dict[str, set[str]] = {
     "gadgets": {"files"},
     "adopting": {"errors", "container", "machine", "policy", "pickling", "translating", "archives", "npy"},
     "explaining": {"machine", "legacy", "gadgets"},
-    "scanning": {"errors", "files", "container", "machine", "legacy", "translating", "archives", "npy", "gadgets", "policy"},
+    "scanning": {"errors", "container", "machine", "legacy", "explaining", "translating", "archives", "npy", "gadgets", "policy"},
     "reporting": {"scanning"},
-    "original": set(),
-    "converting": {"errors", "files", "keyring", "container", "verifying", "machine", "policy", "scanning", "pickling", "adopting"},
+    "walking": set(),
+    "comparing": set(),
+    "original": {"comparing"},
+    # It starts `original` by its name, and imports it no more than anybody else.
+    "converting": {"errors", "files", "keyring", "container", "verifying", "machine", "policy", "scanning", "pickling", "adopting", "comparing"},
     "suggesting": {"errors", "machine", "policy", "pickling"},
     "__init__": {
         "errors",
@@ -72,6 +75,7 @@ BELOW: dict[str, set[str]] = {
         "machine",
         "policy",
         "pickling",
+        "adopting",
         "scanning",
         "suggesting",
         "converting",
@@ -80,6 +84,7 @@ BELOW: dict[str, set[str]] = {
     "cli": {
         "__init__",
         "errors",
+        "files",
         "keys",
         "keyring",
         "container",
@@ -92,6 +97,7 @@ BELOW: dict[str, set[str]] = {
         "scanning",
         "explaining",
         "reporting",
+        "walking",
         "converting",
         "suggesting",
         "demo",
@@ -107,7 +113,8 @@ BELOW: dict[str, set[str]] = {
 # Modules that may import what only one module of ours should.
 ONLY: dict[str, set[str]] = {
     # demo makes hostile pickles to show that they are refused; below it is tested that it only dumps. atoms decodes runs of plain constants.
-    "pickle": {"pickling", "demo", "atoms"},
+    # original loads one without any check, in a process of its own: below it is tested that nobody imports it.
+    "pickle": {"pickling", "demo", "atoms", "original"},
     "copyreg": {"pickling"},
     # keys signs and verifies what containers are signed with; openssf verifies what a foreign tool signed, also on curves that keys has not.
     "cryptography": {"keys", "openssf"},
@@ -116,8 +123,9 @@ ONLY: dict[str, set[str]] = {
     # keys finds an adapter of a key service when a URI names one; adapters stand above it. chunks finds zstd, by either of its two names.
     "importlib": {"__init__", "pickling", "keys", "chunks"},
     "subprocess": {"demo", "rehearsing", "converting"},
-    "numpy": {"demo"},
-    "pandas": {"demo"},
+    # comparing reads inputs and writes answers, without pickle.
+    "numpy": {"demo", "comparing"},
+    "pandas": {"demo", "comparing"},
     "sklearn": {"demo"},
     "tqdm": {"cli"},
     "boto3": {"integrations.aws_kms"},
@@ -125,7 +133,8 @@ ONLY: dict[str, set[str]] = {
     "pkcs11": {"integrations.pkcs11"},
     "http": {"integrations.vault"},
     "ssl": {"integrations.vault"},
-    **{name: set() for name in ("_pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "scipy", "ctypes", "pty", "code", "runpy")},
+    "joblib": {"original"},
+    **{name: set() for name in ("_pickle", "marshal", "shelve", "dill", "cloudpickle", "scipy", "ctypes", "pty", "code", "runpy")},
 }
 
 
@@ -214,9 +223,40 @@ def test_pickle_is_executed_in_one_place():
     assert used["demo"] <= {"dumps"}
     assert used["pickling"] <= {"PickleBuffer", "Pickler", "PicklingError", "Unpickler"}
     assert used["atoms"] == {"Unpickler"}
-    assert [module for module, names in used.items() if names and module not in {"demo", "pickling", "atoms"}] == []
+    assert used["original"] == {"load"}
+    assert [module for module, names in used.items() if names and module not in {"demo", "pickling", "atoms", "original"}] == []
     imported_from = [node for tree in MODULES.values() for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "pickle"]
     assert imported_from == []
+
+
+def test_the_original_is_loaded_only_by_a_process_that_was_started_for_it():
+    """Nobody imports the module, and whoever does finds nothing in it: no function, no class, neither pickle nor joblib."""
+    assert [module for module in MODULES if "original" in ours(module)] == []
+    docstring, future, names, guarded = MODULES["original"].body
+    assert isinstance(docstring, ast.Expr)
+    assert isinstance(future, ast.ImportFrom)
+    assert isinstance(names, ast.AnnAssign)
+    assert ast.unparse(guarded).startswith("if __name__ == '__main__':")
+    assert loaded_by("import safepickle.original") & {"pickle", "joblib", "numpy", "safepickle.comparing"} == set()
+    started = [
+        module
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and node.value == "safepickle.original"
+    ]
+    assert started == ["converting"]
+
+
+def test_arrays_are_read_and_written_without_pickle():
+    """numpy.load executes pickles if it may, and numpy.save makes them."""
+    calls = [
+        {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        for node in ast.walk(MODULES["comparing"])
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"numpy.load", "numpy.save"}
+    ]
+    assert len(calls) == 3
+    assert all(call["allow_pickle"] == "False" for call in calls)
+    assert "numpy.savez" not in ast.unparse(MODULES["comparing"])
 
 
 def test_nothing_evaluates_text():
@@ -393,11 +433,11 @@ def test_public_functions_take_the_key_by_name_and_have_no_default_for_it():
     """A positional key ends in the wrong place, and a default key is no key."""
     import inspect
 
-    for name in ("dump", "dumps", "load", "loads", "verify"):
+    for name in ("convert", "dump", "dumps", "load", "loads", "verify"):
         parameter = inspect.signature(getattr(safepickle, name)).parameters["key"]
         assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
         assert parameter.default is inspect.Parameter.empty
-    for name in ("dump", "dumps", "load", "loads", "verify", "inspect"):
+    for name in ("adopt", "convert", "dump", "dumps", "load", "loads", "scan", "verify", "inspect"):
         kinds = [parameter.kind for parameter in inspect.signature(getattr(safepickle, name)).parameters.values()]
         assert inspect.Parameter.VAR_KEYWORD not in kinds, "**kwargs swallow a misspelt context="
         assert inspect.Parameter.VAR_POSITIONAL not in kinds
