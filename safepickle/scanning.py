@@ -8,6 +8,7 @@ strict form, and judged by the policy; the table of known gadgets only makes the
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
 import hashlib
 import heapq
@@ -26,7 +27,7 @@ from .errors import FormatError, LimitError, PolicyError, ProgramError, SafePick
 from .legacy import Computed, Deed, Extension, Persistent
 from .machine import Limits, trace
 from .policy import STATES, Allow, Policy, admit, chosen
-from .translating import LEAST_PROGRAM, TRANSLATED, Translation, translate
+from .translating import LEAST_PROGRAM, TRANSLATED, Translation, translate, translate_array
 
 __all__ = ["VERDICTS", "Finding", "Program", "Report", "explained", "scan"]
 
@@ -39,6 +40,8 @@ _PROTO: Final = re.compile(rb"\x80[\x02-\x05]")
 _NAME_LINES: Final = re.compile(rb"[ci][A-Za-z_][\w.]*+\n[A-Za-z_][\w.]*+\n")
 # The same in base64, at any of the three alignments a text may begin with only the first: what is decoded begins with it.
 _BASE64: Final = re.compile(rb"(?:gA[IJKLMNOPQRSTUVWXY]|Y[w-z0-9]|K[A-P])[A-Za-z0-9+/_-]{10,}={0,2}")
+_HEXADECIMAL: Final = re.compile(rb"80(?:0[2-5])(?:[0-9a-fA-F]{2}){8,}")
+_WIDE: Final = re.compile(rb"\x80(\x00|\x00{3}|\x00{7})[\x02-\x05]\1[^\x00]\1")
 # As many places of a file are tried as candidates for a program as cost this many times its bytes, and a MiB.
 _TRIES: Final = 16
 _FREE_TRIES: Final = 1 << 20
@@ -159,6 +162,8 @@ class _Piece:
     depth: int
     behind: bool = False
     """Whether it is what follows something else, of which there is a finding already."""
+    name: str = ""
+    """What it is called, if anything."""
 
 
 class _Scanner:
@@ -190,7 +195,7 @@ class _Scanner:
 
     def run(self, data: bytes, name: str) -> None:
         """Look at the file, and at whatever is in it."""
-        work = deque([_Piece("", data, 0)])
+        work = deque([_Piece("", data, 0, name=name)])
         while work:
             piece = work.popleft()
             try:
@@ -205,8 +210,6 @@ class _Scanner:
                 self.find("unreadable", "unknown-content", piece.where, None, f"{type(error).__name__} while it was read: {ascii(str(error))[:200]}")
         if not data:
             self.format.append("empty")
-        if not (self.findings or self.programs or self.signed or self.format) and name.lower().endswith(_PICKLE_SUFFIXES):
-            self.find("unreadable", "unknown-content", "", 0, "the file is called as a model is, and its content is nothing that is known")
 
     def piece(self, piece: _Piece) -> Iterator[_Piece]:
         """Look at one piece in every way in which somebody may read it, and yield what is within it."""
@@ -267,7 +270,8 @@ class _Scanner:
         for member in reading.members:
             if reading.format == "zip" and member.name == "schema.json":
                 self.schema(f"{piece.where}!{member.name}", member.data)
-            yield _Piece(f"{piece.where}!{member.name or reading.format}", member.data, piece.depth + 1)
+            name = member.name or (piece.name if reading.compression else "")
+            yield _Piece(f"{piece.where}!{member.name or reading.format}", member.data, piece.depth + 1, name=name)
 
     def array(self, piece: _Piece) -> Iterator[_Piece]:
         """A `.npy` file: with objects there is a pickle in place of the data."""
@@ -280,8 +284,14 @@ class _Scanner:
             return
         if described.objects:
             yield _Piece(f"{piece.where}[{described.end}:]", piece.data[described.end :], piece.depth)
-        else:
-            self.inside(piece.where, piece.data, described.end, len(piece.data))
+            return
+        self.inside(piece.where, piece.data, described.end, len(piece.data))
+        if described.descr:
+            found = translate_array(piece.data, limits=self.limits)
+            try:
+                admit(trace(found.restated(), buffers=found.buffers, limits=self.limits), self.policy)
+            except PolicyError as error:
+                self.find("unreadable", "archive", piece.where, described.end, f"the array is not as its header says: {_reason(error)}")
 
     def schema(self, where: str, data: bytes) -> None:
         """The schema of a skops file, whose reader imports what it names and calls methods that it names (CVE-2025-54412, -54413)."""
@@ -328,6 +338,8 @@ class _Scanner:
         """Tell whether something that runs as a program is one, or is text or an archive that happens to begin like one."""
         does = [deed for deed in found.trace.deeds if deed.kind not in ("name", "hash", "persistent")]
         announced = found.trace.data[at : at + 1] == b"\x80" and at + 1 < size and found.trace.data[at + 1] <= 5
+        if isinstance(found.error, LimitError):
+            return True
         if found.error is None:
             whole = found.trace.end == size and not recognised
             return bool(found.trace.deeds) or announced or whole
@@ -364,7 +376,7 @@ class _Scanner:
         for begin, end in found.constants:
             self.inside(where, found.trace.data, begin, end)
         for text in found.texts:
-            content = text.encode("utf-8", "surrogatepass")
+            content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
             self.inside(where, content, 0, len(content))
 
     def names(self, where: str, found: Translation, at: int) -> bool:
@@ -416,10 +428,12 @@ class _Scanner:
         if len(self.programs) > before and not piece.behind:
             at = self.programs[before].offset
             self.find("unreadable", "unknown-content", piece.where, 0, f"{at} bytes that are nothing that is known stand before a program")
+        elif len(self.programs) == before and piece.name.lower().endswith(_PICKLE_SUFFIXES):
+            self.find("unreadable", "unknown-content", piece.where, 0, "it is called as a model is, and its content is nothing that is known")
 
     def inside(self, where: str, data: bytes, begin: int, end: int) -> None:
-        """Judge the programs that begin anywhere within a stretch of bytes, and those that are written there in base64."""
-        if not (_PROTO.search(data, begin, end) or _NAME_LINES.search(data, begin, end) or _BASE64.search(data, begin, end)):
+        """Judge the programs that begin anywhere within a stretch of bytes, and those that are written there as text or numbers."""
+        if not any(form.search(data, begin, end) for form in (_PROTO, _NAME_LINES, _BASE64, _HEXADECIMAL, _WIDE)):
             return
         content = data[begin:end]
         if len(content) < len(data):
@@ -432,6 +446,16 @@ class _Scanner:
             text = match[0].rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
             text = text[: len(text) - (len(text) % 4 == 1)]
             self.candidate(f"{where}[{match.start()}:{match.end()}]!base64", base64.b64decode(text + b"=" * (-len(text) % 4)), 0)
+        for match in _HEXADECIMAL.finditer(content):
+            self.candidate(f"{where}[{match.start()}:{match.end()}]!hexadecimal", bytes.fromhex(match[0].decode("ascii")), 0)
+        for match in _WIDE.finditer(content):
+            # Numbers of two, four or eight bytes each, of which only the lowest is used.
+            step = len(match[1]) + 1
+            self.candidate(f"{where}[{match.start()}::{step}]", content[match.start() :: step], 0)
+        if (at := content.find(b"\xc2\x80")) >= 0:
+            # Bytes that were decoded as latin1 and are stored as UTF-8.
+            with contextlib.suppress(UnicodeError):
+                self.inside(f"{where}!latin1", (text := content.decode("utf-8").encode("latin-1")), at // 2, len(text))
 
     def candidate(self, where: str, data: bytes, at: int) -> int:
         """Judge what begins at a place if it is a program that does something; return where that ends, or 0."""
@@ -464,6 +488,10 @@ def _located(error: ProgramError) -> tuple[int | None, str]:
     """Return the offset that a message of the machine begins with, and the rest."""
     match = _AT.match(str(error))
     return (int(match[1]), str(error)[match.end() :]) if match else (None, str(error))
+
+
+def _reason(error: PolicyError) -> str:
+    return error.refusals[0] if error.refusals else str(error)
 
 
 def _unresolved(deed: Deed) -> tuple[str, str]:

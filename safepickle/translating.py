@@ -64,13 +64,15 @@ class Translation:
     """Whether there were any such arrays."""
     constants: tuple[tuple[int, int], ...] = field(repr=False)
     """From where to where in the file texts, byte strings and arrays stand that are long enough to be a program."""
-    texts: tuple[str, ...] = field(repr=False)
-    """Texts of that length that are spelled with escapes."""
+    texts: tuple[str | bytes, ...] = field(repr=False)
+    """Texts of that length that are spelled with escapes, and lists of numbers that are the bytes of a program."""
 
     def restated(self) -> bytes:
         """Return the program in strict form, for `machine.trace` with `buffers`. Raises `ProgramError` if it has none, or broke off."""
         if self.error is not None:
             raise self.error
+        if self.trace.left_over:
+            raise ProgramError(f"at byte {self.trace.end - 1} of the program: {self.trace.left_over} values or open marks are left below the result")
         return self.trace.restated()
 
 
@@ -107,7 +109,9 @@ class _Translator(Machine):
         self.names: Container[tuple[str, str]] = ()
         self.arrays: list[memoryview] = []
         self.constants: list[tuple[int, int]] = []
-        self.texts: list[str] = []
+        self.texts: list[str | bytes] = []
+        # Where the program begins that is being run.
+        self.begin = self.start
         self.wrappers = 0
         self.inner = False
         self.copied = 0
@@ -186,7 +190,33 @@ class _Translator(Machine):
         """Refuse a memo entry for which CPython would make a table beyond all proportion (attacks.md, D1)."""
         if index > _FREE_ENTRIES + len(self.data):
             raise LimitError(f"at byte {self.at} of the program: memo entry {index}, for which CPython makes a table of twice as many entries")
+        if index in self.memo:
+            self.beyond_strict("a memo entry that is written twice")
         super().store(index)
+
+    def load_proto(self) -> None:
+        """As the first operation: what says so later changes how names are read."""
+        if self.at != self.begin:
+            self.beyond_strict("PROTO within the program")
+        super().load_proto()
+
+    def load_frame(self) -> None:
+        """With something in it."""
+        super().load_frame()
+        if self.frame_end == self.pos:
+            self.beyond_strict("a frame of no bytes")
+
+    def take(self, height: int) -> list[Any]:
+        """Note numbers that are the bytes of a program."""
+        items = super().take(height)
+        if (
+            len(items) >= LEAST_PROGRAM
+            and items[0] == 0x80
+            and items[1] in (2, 3, 4, 5)
+            and all(type(each) is int and 0 <= each < 256 for each in items)
+        ):
+            self.texts.append(bytes(items))
+        return items
 
     # --- Python's own -------------------------------------------------------------------------------------------------
 
@@ -416,12 +446,15 @@ class _Translator(Machine):
 
     def read_objects(self) -> None:
         """Run the pickle that stands here with a stack and memo of its own, as joblib does."""
-        outer = self.stack, self.marks, self.memo, self.protocol, self.frame_end
-        self.stack, self.marks, self.memo, self.protocol, self.frame_end = [], [], {}, 0, NEVER
+        outer = self.stack, self.marks, self.memo, self.protocol, self.begin
+        self.stack, self.marks, self.memo, self.protocol, self.begin = [], [], {}, 0, self.pos
         self.inner = True
         root = self.loop()
         self.inner = False
-        self.stack, self.marks, self.memo, self.protocol, self.frame_end = outer
+        if self.stack or self.marks:
+            self.beyond_strict("values or open marks left below the result of a pickle within the file")
+        self.stack, self.marks, self.memo, self.protocol, self.begin = outer
+        self.frame_end = NEVER
         self.push(root)
 
 
