@@ -770,7 +770,7 @@ def _scanned(path: str, policy: Policy) -> reporting.Scanned:
     try:
         return reporting.Scanned(path, scanning.scan(_source(path), policy=policy))
     except OSError as error:
-        return reporting.unread(path, "cannot-open", f"the file cannot be read: {error.strerror or type(error).__name__}")
+        return reporting.unread(path, "cannot-read", f"the file cannot be read: {error.strerror or type(error).__name__}")
     except Exception as error:  # noqa: BLE001 - one file must not keep the others from being scanned, and is no pass
         return reporting.unread(
             path, "scan-failed", f"the scan failed ({type(error).__name__}: {elided(str(error))}), so the file counts as unreadable"

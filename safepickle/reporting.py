@@ -102,8 +102,8 @@ RULES: Final[Mapping[str, Rule]] = {
         "7.5",
     ),
     "trailing-data": Rule(
-        "There are bytes after the end of a pickle",
-        "A reader stops before them and another may go on: what they hold is not part of the object that was looked at.",
+        "There are bytes after the end of a pickle or an archive",
+        "One reader stops before them and another goes on: what they hold is not part of what was looked at.",
         _WHOLE,
         "error",
         "7.5",
@@ -123,7 +123,14 @@ RULES: Final[Mapping[str, Rule]] = {
         "7.5",
     ),
     "cannot-open": Rule(
-        "A file cannot be opened or read",
+        "Something is packed in a way that cannot be opened here",
+        "Its codec is not installed, or its kind of archive is not known, so nothing is known of what is in it.",
+        "Install the codec that the message names, or unpack it with its own tool where nothing is loaded, and scan the files.",
+        "error",
+        "7.0",
+    ),
+    "cannot-read": Rule(
+        "A file cannot be read",
         "The operating system refused it, so nothing is known of what is in it.",
         "Give the user that scans the right to read it, or leave it out by naming the files to scan.",
         "error",

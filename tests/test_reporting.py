@@ -100,7 +100,7 @@ def test_colours_are_for_terminals_and_for_those_who_ask(environment, terminal, 
 def test_the_summary_counts_the_worst_first():
     files = [Scanned(each, report(verdict=each)) for each in ("not a pickle", "within policy", "hostile", "not a pickle")]
     assert summary(files) == "4 files: 1 hostile, 1 within policy, 2 not a pickle"
-    assert summary([unread("a", "cannot-open", "no")]) == "1 file: 1 unreadable"
+    assert summary([unread("a", "cannot-read", "no")]) == "1 file: 1 unreadable"
 
 
 # --- JSON -------------------------------------------------------------------------------------------------------
@@ -109,14 +109,14 @@ def test_the_summary_counts_the_worst_first():
 def test_json_has_all_of_a_report_with_its_path_and_error():
     files = [
         Scanned("a\udcff", report(HOSTILE)),
-        unread("b", "cannot-open", "Permission denied"),
+        unread("b", "cannot-read", "Permission denied"),
         Scanned("c", Report("signed", "x", 1, "0", (), ())),
     ]
     value = json.loads(as_json(files, "1.2.3"))
     assert list(value) == ["tool", "version", "files", "verdicts", "clean", "with_findings"]
     assert value["files"][0] == {"path": "a\udcff", "error": None, **json.loads(json.dumps(report(HOSTILE).as_dict()))}
     assert value["files"][1]["error"] == "Permission denied"
-    assert value["files"][1]["findings"][0]["rule"] == "cannot-open"
+    assert value["files"][1]["findings"][0]["rule"] == "cannot-read"
     assert value["files"][1].keys() == value["files"][0].keys()
     assert (value["clean"], value["with_findings"]) == (1, 2)
     assert list(value["verdicts"]) == list(scanning.VERDICTS)
@@ -144,8 +144,8 @@ def test_sarif_is_valid_and_says_where_and_how_bad():
 
 
 def test_a_file_that_could_not_be_read_is_a_result_and_a_notification():
-    run = sarif(unread("/repo/a", "cannot-open", "Permission denied"))
-    assert [(each["ruleId"], each["level"]) for each in run["results"]] == [("cannot-open", "error")]
+    run = sarif(unread("/repo/a", "cannot-read", "Permission denied"))
+    assert [(each["ruleId"], each["level"]) for each in run["results"]] == [("cannot-read", "error")]
     (notification,) = run["invocations"][0]["toolExecutionNotifications"]
     assert notification["message"]["text"] == "Permission denied"
     assert notification["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] == "a"
@@ -198,7 +198,7 @@ def test_an_unknown_rule_and_text_of_any_kind_still_make_a_valid_report():
 
 
 def test_every_rule_says_what_it_is_and_what_to_do():
-    assert len(RULES) >= 17
+    assert len(RULES) >= 18
     for name, rule in RULES.items():
         assert re.fullmatch("[a-z]+(-[a-z]+)*", name)
         assert all((rule.short, rule.full, rule.help))
@@ -316,12 +316,12 @@ def test_a_file_that_cannot_be_read_is_a_finding(tmp_path, monkeypatch, pretend,
     (tmp_path / "a").write_bytes(GOOD)
     assert main(["scan", str(tmp_path / "a"), "--format", "json"]) == 1
     (file,) = json.loads(capsys.readouterr().out)["files"]
-    assert (file["verdict"], file["findings"][0]["rule"]) == ("unreadable", "cannot-open")
+    assert (file["verdict"], file["findings"][0]["rule"]) == ("unreadable", "cannot-read")
     assert "Permission denied" in file["error"]
     monkeypatch.setattr(scanning, "scan", scan)
     (tmp_path / "gone").symlink_to("nowhere")
     assert main(["scan", str(tmp_path / "gone")]) == 1
-    assert "cannot-open" in capsys.readouterr().out
+    assert "cannot-read" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
