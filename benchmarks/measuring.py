@@ -34,7 +34,19 @@ _BLOCK_SECONDS = 0.05
 _SLOW_SECONDS = 5.0
 _SLOW_ROUNDS = 3
 
-_LIBRARIES = ("safepickle-ml", "cryptography", "numpy", "scipy", "scikit-learn", "joblib", "skops", "picklescan", "fickling", "itsdangerous")
+_LIBRARIES = (
+    "safepickle-ml",
+    "cryptography",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "joblib",
+    "skops",
+    "picklescan",
+    "fickling",
+    "modelscan",
+    "itsdangerous",
+)
 
 
 # --- time ------------------------------------------------------------------------------------------------------

@@ -78,6 +78,17 @@ def test_small_tells_microseconds(tmp_path):
     assert "µs" in text
 
 
+def test_scanners_are_asked_about_hostile_and_honest_files(tmp_path):
+    found, text, _ = run("benchmarks.scanners", tmp_path)
+    assert found["hostile"] >= 10, "what is counted was shown to run"
+    assert found["benign"] == 5 * found["models"] == 25
+    for tool, each in found["tools"].items():
+        counts = {group: sum(count for kinds in each[group].values() for count in kinds.values()) for group in ("hostile", "benign")}
+        assert counts == {group: found[group] for group in counts}, tool
+    assert {*found["tools"], *found["absent"]} == {"picklescan", "fickling", "modelscan", "safepickle"}
+    assert "nothing was executed" in text or not found["tools"]
+
+
 def test_the_chart_is_the_same_for_the_same_figures(tmp_path):
     pytest.importorskip("matplotlib", reason="it draws the chart")
     code = (

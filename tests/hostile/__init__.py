@@ -46,8 +46,6 @@ class Case:
     """Who falls for it: a key of `proving.READERS`, with an argument after a colon."""
     name: str = "model.pkl"
     """The name of the file."""
-    until: tuple[int, int] = (9, 0)
-    """The first Python that it does not work on."""
 
 
 def names_of(value: Any) -> Iterator[str]:

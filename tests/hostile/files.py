@@ -321,7 +321,7 @@ def compressed() -> Iterator[Case]:
         ("zlib of bz2 of xz", "F7", lambda data: zlib.compress(bz2.compress(lzma.compress(data))), UNREAD, "zlib:bz2:lzma"),
     ]
     for name, rules, wrap, verdicts, reader in rows:
-        yield file(name, rules, lambda m, w=wrap: w(evil(m)), verdicts, reader)
+        yield file(name, rules, lambda m, w=wrap: w(evil(m)), verdicts, reader, needs=("lz4",) if name == "lz4" else ())
     yield file("gzip of a broken pickle", "F7, F4, B1", lambda m: squeeze(text_evil(m) + b"\xff"), UNREAD, "gzip")
     yield file("gzip of a second pickle", "F7, F2", lambda m: squeeze(BENIGN + evil(m)), HOSTILE, "unpacked each:gzip")
     yield file("gzip of a zip", "F7, F5", lambda m: squeeze(one(m)), UNREAD, "unpacked zip:gzip")

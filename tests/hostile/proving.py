@@ -305,9 +305,7 @@ def fork(act: Callable[[Case, Path, Path], None], case: Case, folder: Path) -> i
 
 
 def absent(case: Case) -> str:
-    """Return which of the names that a case needs is not there, if one is not, and is no name of a module below it."""
-    if sys.version_info[:2] >= case.until:
-        return f"Python {'.'.join(map(str, case.until))}"
+    """Return the first of the names that a case needs which is not there, or nothing."""
     for name in case.needs:
         module, _, path = name.partition(":")
         try:
