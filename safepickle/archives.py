@@ -16,7 +16,7 @@ What is promised:
 Sources: RFC 1950 (zlib), 1951 (deflate), 1952 (gzip), 8878 (zstd), the .xz and .lzma file formats and 7zFormat.txt of the LZMA SDK,
 the LZ4 frame format, APPNOTE.TXT 6.3.10 (zip), POSIX.1-2001 (pax), and the sources of zipfile, tarfile and joblib for what they let through.
 
-What it does not know: in a broken deflate stream, the very last byte before the break may be missing; sparse tar members are
+What it does not know: in a broken deflate stream, the last byte before the break may be missing where both lie in one byte; sparse tar members are
 given as they are stored; codecs of 7z and zip beyond those of the standard library, lz4 and zstd.
 """
 
@@ -231,10 +231,11 @@ def _doubt(name: str) -> str | None:
 
 
 class _Inflater:
-    """The decompressor of zlib, with the interface of the others."""
+    """A decompressor of raw deflate with the interface of the others. Its input is what it was given and did not use yet."""
 
-    def __init__(self, window_bits: int) -> None:
-        self._of = zlib.decompressobj(window_bits)
+    def __init__(self) -> None:
+        self._of = zlib.decompressobj(-15)
+        self._left: bytes | memoryview = b""
 
     @property
     def eof(self) -> bool:
@@ -242,15 +243,27 @@ class _Inflater:
 
     @property
     def needs_input(self) -> bool:
-        return not self._of.unconsumed_tail
+        return not self._left
 
     @property
     def unused_data(self) -> bytes:
-        return self._of.unused_data
+        return self._of.unused_data + bytes(self._left)
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
-        tail = self._of.unconsumed_tail
-        return self._of.decompress(b"".join((tail, data)) if tail else data, max_length)
+        given = b"".join((self._left, data)) if self._left else data
+        if max_length > 1:
+            made = self._of.decompress(given, max_length)
+            self._left = self._of.unconsumed_tail
+            return made
+        # zlib looks at the next code before it says that the output is full, and what it made is lost if that code is invalid.
+        # So it gets no more input than it needs for this byte.
+        made = self._of.decompress(b"", 1)
+        used = 0
+        while not made and not self._of.eof and used < len(given):
+            made = self._of.decompress(self._of.unconsumed_tail + given[used : used + 1], 1)
+            used += 1
+        self._left = self._of.unconsumed_tail + given[used:]
+        return made
 
 
 _Trouble = tuple[str, str]
@@ -386,7 +399,7 @@ def _gzip(reading: _Reading) -> None:
         if body is None:
             break
         began = into.tell()
-        taken, trouble = _draw(lambda: _Inflater(-15), reading.view[body:], reading.budget, into)
+        taken, trouble = _draw(_Inflater, reading.view[body:], reading.budget, into)
         reading.trouble(at, "gzip", trouble)
         if taken is None:
             break
@@ -441,36 +454,53 @@ def _zlib(reading: _Reading) -> None:
     data = reading.data
     usual = data[0] == 0x78
     if data[1] & 0x20:
-        reading.plausible = usual and any(not 32 <= each < 127 for each in data[1:6])
+        reading.plausible = usual and not re.match(rb"[ -~\t\r\n]{5}", data[1:6])
         reading.fault(0, f"zlib: made with a preset dictionary, which is not here; {_BY_HAND}", "cannot-open")
         return
-    into = io.BytesIO()
-    taken, trouble = _draw(lambda: _Inflater(15), reading.view, reading.budget, into)
-    checked = taken is not None or (trouble is not None and "incorrect data check" in trouble[0])
-    reading.plausible = usual or checked or (into.tell() > 0 and not 32 <= data[1] < 127)
+    end, made = _zlib_stream(reading, 0, "zlib")
+    reading.plausible = usual or end is not None or (bool(made) and not 32 <= data[1] < 127)
     if reading.plausible:
-        reading.trouble(0, "zlib", trouble)
-        reading.member("", into.getvalue(), 0)
-        if taken is not None:
-            reading.rest(taken, "zlib data")
+        reading.member("", made, 0)
+        if end is not None:
+            reading.rest(end, "zlib data")
+
+
+def _zlib_stream(reading: _Reading, start: int, form: str) -> tuple[int | None, bytes]:
+    """Return where the zlib stream that begins here ends, if it does, and what comes out of it, whatever its checksum says."""
+    into = io.BytesIO()
+    taken, trouble = _draw(_Inflater, reading.view[start + 2 :], reading.budget, into)
+    reading.trouble(start, form, trouble)
+    made = into.getvalue()
+    if taken is None:
+        return None, made
+    end = start + 2 + taken
+    checksum = reading.data[end : end + 4]
+    if len(checksum) < 4:
+        reading.fault(end, f"{form}: the data breaks off within the checksum")
+    elif int.from_bytes(checksum, "big") != zlib.adler32(made):
+        reading.fault(end, f"{form}: the checksum does not match: readers that do not check it run what is in there")
+    return min(end + 4, len(reading.data)), made
 
 
 def _zfile(reading: _Reading) -> None:
     """What joblib wrote before 0.10: `ZF`, the length in hexadecimal in 19 characters, with joblib 0.8 a space, then zlib data."""
     reading.compression = True
-    start = 22 if reading.data[21:22] == b" " else 21
-    into = io.BytesIO()
-    taken, trouble = _draw(lambda: _Inflater(15), reading.view[start:], reading.budget, into)
-    stated = re.fullmatch(rb"0x([0-9a-fA-F]{1,17}) *", reading.data[2:21])
-    reading.plausible = into.tell() > 0 or taken is not None or stated is not None
+    data = reading.data
+    start = 22 if data[21:22] == b" " else 21
+    stated = re.fullmatch(rb"0x([0-9a-fA-F]{1,17}) *", data[2:21])
+    if not _is_zlib(data[start : start + 6]):
+        reading.plausible = stated is not None
+        reading.fault(start, "ZFILE: here should be zlib data")
+        return
+    end, made = _zlib_stream(reading, start, "ZFILE")
+    reading.plausible = bool(made) or end is not None or stated is not None
     if not reading.plausible:
         return
-    reading.trouble(start, "ZFILE", trouble)
-    if stated is None or (trouble is None and int(stated[1], 16) != into.tell()):
-        reading.fault(2, f"ZFILE: the length that it states is not that of what is in it, {into.tell()} bytes")
-    reading.member("", into.getvalue(), start)
-    if taken is not None:
-        reading.rest(start + taken, "zlib data")
+    if stated is None or (end is not None and int(stated[1], 16) != len(made)):
+        reading.fault(2, f"ZFILE: the length that it states is not that of what is in it, {len(made)} bytes")
+    reading.member("", made, start)
+    if end is not None:
+        reading.rest(end, "zlib data")
 
 
 def _is_zlib(data: bytes) -> bool:
@@ -770,6 +800,16 @@ def _entries(data: bytes, directory: _Directory, most: int) -> Iterator[_Entry]:
         number += 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """What a stretch of a zip archive holds."""
+
+    data: bytes
+    used: int | None
+    """How many bytes of the stretch it took, if that is known."""
+    troubles: list[_Trouble]
+
+
 class _Zip:
     """A zip archive that is read by its central directory, by its local headers, and by what lies between."""
 
@@ -777,7 +817,7 @@ class _Zip:
         self.reading = reading
         self.data = reading.data
         self.places: list[tuple[int, int]] = []
-        self.unpacked: dict[tuple[int, int, int], tuple[bytes, int | None, list[_Trouble]]] = {}
+        self.unpacked: dict[tuple[int, int, int], _Decoded] = {}
         self.names: set[bytes] = set()
 
     def read(self) -> None:
@@ -886,7 +926,7 @@ class _Zip:
         end = self.add(entry, local.after, name)
         sizes = (local.checksum, local.packed, local.size)
         if local.streamed:
-            end = self.descriptor(end, entry, shown)
+            end = self.descriptor(end, shown, entry.checksum, entry.packed, entry.size)
             same = sizes == (entry.checksum, entry.packed, entry.size) or not set(sizes) - {0, 0xFFFFFFFF}
         else:
             same = sizes == (entry.checksum, entry.packed, entry.size)
@@ -896,15 +936,15 @@ class _Zip:
             self.add(local, local.after, f"{name} <by its local header>")
         self.places.append((at, end))
 
-    def descriptor(self, end: int, entry: _Entry, shown: str) -> int:
+    def descriptor(self, end: int, shown: str, *values: int) -> int:
         """Check the data descriptor, which has a signature or not, and long sizes or not, and return where it ends."""
         for form in ("<4sI2I", "<4sI2Q", "<I2I", "<I2Q"):
             length = struct.calcsize(form)
             if end + length <= len(self.data):
-                values = struct.unpack_from(form, self.data, end)
-                if values == ((_DESCRIPTOR,) if "s" in form else ()) + (entry.checksum, entry.packed, entry.size):
+                found = struct.unpack_from(form, self.data, end)
+                if found == (((_DESCRIPTOR,) if "s" in form else ()) + values):
                     return end + length
-        self.reading.fault(end, f"zip: {shown} has no data descriptor that agrees with the central directory")
+        self.reading.fault(end, f"zip: {shown} has no data descriptor that agrees with its sizes and checksum")
         return end
 
     def add(self, entry: _Entry, start: int, name: str) -> int:
@@ -914,10 +954,13 @@ class _Zip:
         shown = _shown(name)
         if end < start + entry.packed:
             reading.fault(start, f"zip: {shown} breaks off: {entry.packed} bytes of it should be here")
-        if name.endswith("/") and not entry.packed:
+        known = (entry.method, start, end) in self.unpacked
+        made = self.decoded(entry.method, start, end)
+        data, used, troubles = made.data, made.used, made.troubles
+        if known:
             reading.budget.member()
+            reading.fault(start, f"zip: {shown} has the same bytes as a member before it, and is given once")
             return end
-        data, used, troubles = self.decoded(entry.method, start, end)
         for trouble in troubles:
             reading.trouble(start, f"zip: {shown}", trouble)
         if not any(rule != "archive" for _, rule in troubles):
@@ -925,23 +968,25 @@ class _Zip:
                 reading.fault(start, f"zip: {shown} is of {len(data)} bytes, not {entry.size}")
             if zlib.crc32(data) != entry.checksum:
                 reading.fault(start, f"zip: {shown}: the checksum does not match: readers that do not check it run what is in there")
-        if not any(rule == "cannot-open" for _, rule in troubles):
+        if name.endswith("/") and not data:
+            reading.budget.member()
+        elif not any(rule == "cannot-open" for _, rule in troubles):
             reading.member(name, data, start)
         if used is not None and used < end - start:
             reading.fault(start + used, f"zip: {end - start - used} bytes follow the end of the compressed data of {shown}", "trailing-data")
             reading.stretch(f"{name} <after its data>", start + used, end)
         elif used is None and entry.method in _ZIP_METHODS and any("breaks off" in what for what, _ in troubles) and end < len(self.data):
             # A reader of streams does not know the size and goes on.
-            longer, _, _ = self.decoded(entry.method, start, len(self.data))
+            longer = self.decoded(entry.method, start, len(self.data)).data
             if len(longer) > len(data):
                 reading.member(f"{name} <beyond its size>", longer, start)
         return end
 
-    def decoded(self, method: int, start: int, end: int) -> tuple[bytes, int | None, list[_Trouble]]:
-        """Return what a stretch holds by a method, how many bytes the method used, and what was wrong. Nothing is decoded twice."""
+    def decoded(self, method: int, start: int, end: int) -> _Decoded:
+        """Return what a stretch holds by a method. Nothing is decoded twice."""
         key = (method, start, end)
         if key not in self.unpacked:
-            self.unpacked[key] = self.decode(method, start, end)
+            self.unpacked[key] = _Decoded(*self.decode(method, start, end))
         return self.unpacked[key]
 
     def decode(self, method: int, start: int, end: int) -> tuple[bytes, int | None, list[_Trouble]]:
@@ -954,14 +999,14 @@ class _Zip:
                 budget.expand(len(view))
                 return bytes(view), len(view), []
             case 8:
-                make = lambda: _Inflater(-15)  # noqa: E731 - the table of methods is what is read here
+                make = _Inflater
             case 12:
                 make = bz2.BZ2Decompressor
             case 14:
                 length = int.from_bytes(view[2:4], "little")
                 skip = min(4 + length, len(view))
                 properties = bytes(view[4:skip])
-                make = lambda: _lzma1(properties, budget)  # noqa: E731
+                make = lambda: _lzma1(properties, budget)  # noqa: E731 - the table of methods is what is read here
             case 93:
                 make = _zstd_maker()
             case 95:
@@ -1035,18 +1080,17 @@ class _Zip:
             nexts = [self.data.find(each, local.after, gap_end) for each in (_DESCRIPTOR, _LOCAL, _CENTRAL)]
             end = min((each for each in nexts if each >= 0), default=gap_end)
             reading.stretch(local.name, local.after, end)
+            data = reading.members[-1].data
         else:
-            data, used, troubles = self.decoded(local.method, local.after, len(self.data))
-            for trouble in troubles:
+            made = self.decoded(local.method, local.after, len(self.data))
+            data, used = made.data, made.used
+            for trouble in made.troubles:
                 reading.trouble(local.after, f"zip: {_shown(local.name)}", trouble)
             reading.member(local.name, data, local.after)
             if used is None:
                 return local.after
             end = local.after + used
-        for length in (24, 16, 20, 12):
-            if self.data.startswith(_DESCRIPTOR, end) == (length in (24, 16)) and self.data.startswith((_LOCAL, _CENTRAL, _END), end + length):
-                end += length
-                break
+        end = self.descriptor(end, _shown(local.name), zlib.crc32(data), end - local.after, len(data))
         return min(end, gap_end) if end > local.after else local.after
 
 
@@ -1623,7 +1667,7 @@ def _coded(reading: _Reading, coder: _Coder, given: bytes | memoryview, start: i
         case b"\x21":
             make = lambda: _lzma2(properties, budget)  # noqa: E731
         case b"\x04\x01\x08":
-            make = lambda: _Inflater(-15)  # noqa: E731
+            make = _Inflater
         case b"\x04\x02\x02":
             make = bz2.BZ2Decompressor
         case b"\x04\xf7\x11\x01":
