@@ -151,7 +151,8 @@ def _within(data: bytes, inner: Unpacked, outer: Unpacked) -> bool:
     if outer.faults:
         return False
     stretch = data[inner.start : inner.end]
-    return any(len(each.data) - _END_WINDOW < at + len(stretch) for each in outer.members if (at := each.data.rfind(stretch)) >= 0)
+    # Forwards, which is linear in CPython; backwards is not.
+    return any(each.data.find(stretch, max(0, len(each.data) - _END_WINDOW - len(stretch))) >= 0 for each in outer.members)
 
 
 class _Reading:
@@ -526,7 +527,7 @@ def _lzma(reading: _Reading) -> None:
         # The same header with a dictionary that is no larger than it can have use for.
         return lambda: _Prefixed(lzma.LZMADecompressor(lzma.FORMAT_ALONE), data[at : at + 1] + size.to_bytes(4, "little"), 5)
 
-    _streams(reading, "xz", maker, padded=data.startswith(_XZ))
+    _streams(reading, "xz" if data.startswith(_XZ) else "lzma", maker, padded=data.startswith(_XZ))
     if not data.startswith((_XZ, b"\x5d\0\0")) and not (reading.members and reading.members[0].data):
         reading.plausible = False
 
@@ -1123,6 +1124,7 @@ _TAR_LINKS: Final = {
     b"6": "a FIFO",
 }
 _BLOCK: Final = 512
+_PAX_BYTES: Final = 1 << 20
 
 
 def _is_tar(data: bytes) -> bool:
@@ -1255,6 +1257,9 @@ def _tar_text(field: bytes) -> str:
 def _tar_pax(reading: _Reading, start: int, end: int, names: _TarNames, *, everywhere: bool) -> None:
     """Take in the records of a pax header, of the form "length key=value" and a newline."""
     at = start
+    if end - start > _PAX_BYTES:
+        reading.fault(start, f"tar: a pax header of more than {_PAX_BYTES >> 20} MiB, the rest of which is not read", "limit")
+        end = start + _PAX_BYTES
     while at < end:
         space = reading.data.find(b" ", at, min(end, at + 20))
         digits = reading.data[at:space] if space > at else b""

@@ -516,7 +516,9 @@ ZIPS: dict[str, tuple[bytes, str, bytes]] = {
     "several disks": (patched(PLAIN, EOCD + 4, "<H", 1), "several files", NOTE),
     "comment breaks off": (patched(PLAIN, EOCD + 20, "<H", 9), "comment breaks off", NOTE),
     "one local header for two": (patched(PLAIN, CD + 55 + 42, "<I", 0), "another name", PAYLOAD),
-    "overlapping": (patched(patched(STORED, STORED.index(CENTRAL) + 20, "<I", len(PAYLOAD) + 20), 18, "<I", len(PAYLOAD) + 20), "belongs to two members", NOTE),
+    "overlapping": (
+        patched(patched(STORED, STORED.index(CENTRAL) + 20, "<I", len(PAYLOAD) + 20), 18, "<I", len(PAYLOAD) + 20), "belongs to two members", NOTE
+    ),
     "a part of several": (b"PK\7\x08" + PLAIN, "one part of several", PAYLOAD),
 }  # fmt: skip
 
