@@ -1265,7 +1265,7 @@ def _tar_pax(reading: _Reading, start: int, end: int, names: _TarNames, *, every
         digits = reading.data[at:space] if space > at else b""
         length = int(digits) if digits.isdigit() else 0
         record = reading.data[space + 1 : min(at + length, space + 1 + _PIECE)]
-        if not (space - at < length <= end - at and b"=" in record):
+        if not (at < space < at + length <= end and b"=" in record):
             # Some writers pad the last record with zeros.
             if _NOT_NUL.search(reading.data, at, end):
                 reading.fault(at, "tar: a pax record is damaged")

@@ -700,6 +700,18 @@ def test_two_sizes_by_pax_and_header_are_both_followed():
     assert "two sizes" in said(reading)
 
 
+def test_a_damaged_pax_record_ends_the_reading_of_them():
+    """One without a length once went on for ever."""
+    at = SEEDS["tar, pax"].index(b" path=")
+    for record in (b"xxx", b"000", b"999", b"-99", b"001"):
+        data = SEEDS["tar, pax"][: at - 3] + record + SEEDS["tar, pax"][at:]
+        reading = only(data)
+        assert "pax record is damaged" in said(reading)
+        assert contents(reading).keys() >= {"note"}
+    data = SEEDS["tar, pax"].replace(b"path=" + b"l" * 320, b"p" * 325)
+    assert "pax record is damaged" in said(only(data))
+
+
 def test_sizes_in_base_256_signed_sums_and_unknown_types_are_read_as_tarfile_does():
     data = GNU_TAR[:124] + b"\x80" + len(PAYLOAD).to_bytes(11, "big") + GNU_TAR[136:]
     assert contents(only(resummed(data)))["model.pkl"] == PAYLOAD
