@@ -416,8 +416,13 @@ def _gzip(reading: _Reading) -> None:
             if (len(made) - began) & 0xFFFFFFFF != size:
                 reading.fault(trailer + 4, "gzip: the length does not match")
         whole = True
+        following = _NOT_NUL.search(data, at)
+        if following is None:
+            at = len(data)
+        elif data.startswith(b"\x1f\x8b", following.start()):
+            at = following.start()
     reading.member("", into.getvalue(), 0)
-    if whole and _NOT_NUL.search(data, at):
+    if whole:
         reading.rest(at, "gzip data")
 
 
@@ -560,7 +565,7 @@ def _is_lzma_alone(data: bytes, at: int = 0) -> bool:
     if not (length == 0xFFFFFFFFFFFFFFFF or length < 1 << 38):
         return False
     part = size // 3 if size % 3 == 0 else size
-    return size == 0xFFFFFFFF or (size > 0 and part & (part - 1) == 0)
+    return size == 0xFFFFFFFF or ((size > 0 or length > 0) and part & (part - 1) == 0)
 
 
 def _framed(name: str, magic: bytes, maker: Callable[[], Callable[[], Any] | None]) -> Callable[[_Reading], None]:
@@ -697,9 +702,8 @@ def _central_entry(data: bytes, at: int) -> _Entry | None:
         return None
     values = struct.unpack_from("<6H3I5H2I", data, at + 4)
     _, _, flags, method, _, _, checksum, packed, size, name, more, comment, _, _, attributes, local = values
-    after = at + 46 + name + more + comment
-    if after > len(data):
-        return None
+    # zipfile takes what is there of a name or comment that breaks off.
+    after = min(at + 46 + name + more + comment, len(data))
     raw, extra = data[at + 46 : at + 46 + name], data[at + 46 + name : at + 46 + name + more]
     size, packed, local = _long_values(extra, [size, packed, local])
     return _Entry(at, raw, flags, method, checksum, packed, size, after, local, attributes >> 16, _renamed(extra, raw))
@@ -733,30 +737,29 @@ def _directories(data: bytes, at: int) -> Iterator[_Directory]:
     if at + 22 + comment > len(data):
         doubts.append("its comment breaks off")
     closes = min(at + 22 + comment, len(data))
-    record = at
-    stated = [(count, size, offset)]
+    stated = [(count, size, offset, at)]
     if at >= 20 and data.startswith(b"PK\6\7", at - 20):
         # zipfile believes that the zip64 record lies right before; others follow the offset.
         pointed = int.from_bytes(data[at - 12 : at - 4], "little")
-        places = dict.fromkeys(place for place in (at - 76, pointed) if 0 <= place <= at - 76 and data.startswith(b"PK\6\6", place))
+        places = [place for place in dict.fromkeys((at - 76, pointed)) if 0 <= place <= at - 76 and data.startswith(b"PK\6\6", place)]
+        agreed = [(count, size, offset, place) for place in places]
         for place in places:
-            long_count, long_size, long_offset = struct.unpack_from("<3Q", data, place + 32)
-            if (count not in (long_count, 0xFFFF)) or (size not in (long_size, 0xFFFFFFFF)) or (offset not in (long_offset, 0xFFFFFFFF)):
+            length, long_count, long_size, long_offset = struct.unpack_from("<Q20x3Q", data, place + 4)
+            if count not in (long_count, 0xFFFF) or size not in (long_size, 0xFFFFFFFF) or offset not in (long_offset, 0xFFFFFFFF):
                 doubts.append("its zip64 record says otherwise")
             else:
-                stated = [each for each in stated if each != (count, size, offset)]
-            stated.append((long_count, long_size, long_offset))
-            record = min(record, place)
-        if len(places) > 1:
-            doubts.append("it has two zip64 records")
-        if not places:
+                agreed.clear()
+            if place != at - 76 or length != 44:
+                doubts.append("its zip64 record does not lie before it, or is of another length")
+            stated.append((long_count, long_size, long_offset, place))
+        if places and not agreed:
+            del stated[0]
+        if len(places) != 1 or pointed != places[0]:
             doubts.append("its zip64 record is not where it should be")
-        elif int.from_bytes(data[record + 4 : record + 12], "little") != at - 20 - record - 12:
-            doubts.append("its zip64 record is of another length than it says")
-        elif record != at - 76:
-            doubts.append("its zip64 record does not lie before it")
+        # Without a record that agrees, the directory that the short values speak of ends before one all the same.
+        stated += agreed
     seen = set()
-    for count, size, offset in stated:
+    for count, size, offset, record in stated:
         for begins, shift in ((record - size, record - size - offset), (offset, 0)):
             if begins >= 0 and (begins, shift) not in seen and (data.startswith(_CENTRAL, begins) or not (count or size)):
                 seen.add((begins, shift))
