@@ -16,7 +16,7 @@ What is promised:
 Sources: RFC 1950 (zlib), 1951 (deflate), 1952 (gzip), 8878 (zstd), the .xz and .lzma file formats and 7zFormat.txt of the LZMA SDK,
 the LZ4 frame format, APPNOTE.TXT 6.3.10 (zip), POSIX.1-2001 (pax), and the sources of zipfile, tarfile and joblib for what they let through.
 
-What it does not know: in a broken deflate stream, the very last byte before the break may be missing; sparse tar members are
+What it does not know: in a broken deflate stream, the last byte before the break may be missing where both lie in one byte; sparse tar members are
 given as they are stored; codecs of 7z and zip beyond those of the standard library, lz4 and zstd.
 """
 
@@ -151,7 +151,8 @@ def _within(data: bytes, inner: Unpacked, outer: Unpacked) -> bool:
     if outer.faults:
         return False
     stretch = data[inner.start : inner.end]
-    return any(len(each.data) - _END_WINDOW < at + len(stretch) for each in outer.members if (at := each.data.rfind(stretch)) >= 0)
+    # Forwards, which is linear in CPython; backwards is not.
+    return any(each.data.find(stretch, max(0, len(each.data) - _END_WINDOW - len(stretch))) >= 0 for each in outer.members)
 
 
 class _Reading:
@@ -231,10 +232,11 @@ def _doubt(name: str) -> str | None:
 
 
 class _Inflater:
-    """The decompressor of zlib, with the interface of the others."""
+    """A decompressor of raw deflate with the interface of the others. Its input is what it was given and did not use yet."""
 
-    def __init__(self, window_bits: int) -> None:
-        self._of = zlib.decompressobj(window_bits)
+    def __init__(self) -> None:
+        self._of = zlib.decompressobj(-15)
+        self._left: bytes | memoryview = b""
 
     @property
     def eof(self) -> bool:
@@ -242,15 +244,27 @@ class _Inflater:
 
     @property
     def needs_input(self) -> bool:
-        return not self._of.unconsumed_tail
+        return not self._left
 
     @property
     def unused_data(self) -> bytes:
-        return self._of.unused_data
+        return self._of.unused_data + bytes(self._left)
 
     def decompress(self, data: bytes | memoryview, max_length: int) -> bytes:
-        tail = self._of.unconsumed_tail
-        return self._of.decompress(b"".join((tail, data)) if tail else data, max_length)
+        given = b"".join((self._left, data)) if self._left else data
+        if max_length > 1:
+            made = self._of.decompress(given, max_length)
+            self._left = self._of.unconsumed_tail
+            return made
+        # zlib looks at the next code before it says that the output is full, and what it made is lost if that code is invalid.
+        # So it gets no more input than it needs for this byte.
+        made = self._of.decompress(b"", 1)
+        used = 0
+        while not made and not self._of.eof and used < len(given):
+            made = self._of.decompress(self._of.unconsumed_tail + given[used : used + 1], 1)
+            used += 1
+        self._left = self._of.unconsumed_tail + given[used:]
+        return made
 
 
 _Trouble = tuple[str, str]
@@ -386,7 +400,7 @@ def _gzip(reading: _Reading) -> None:
         if body is None:
             break
         began = into.tell()
-        taken, trouble = _draw(lambda: _Inflater(-15), reading.view[body:], reading.budget, into)
+        taken, trouble = _draw(_Inflater, reading.view[body:], reading.budget, into)
         reading.trouble(at, "gzip", trouble)
         if taken is None:
             break
@@ -402,8 +416,13 @@ def _gzip(reading: _Reading) -> None:
             if (len(made) - began) & 0xFFFFFFFF != size:
                 reading.fault(trailer + 4, "gzip: the length does not match")
         whole = True
+        following = _NOT_NUL.search(data, at)
+        if following is None:
+            at = len(data)
+        elif data.startswith(b"\x1f\x8b", following.start()):
+            at = following.start()
     reading.member("", into.getvalue(), 0)
-    if whole and _NOT_NUL.search(data, at):
+    if whole:
         reading.rest(at, "gzip data")
 
 
@@ -441,36 +460,53 @@ def _zlib(reading: _Reading) -> None:
     data = reading.data
     usual = data[0] == 0x78
     if data[1] & 0x20:
-        reading.plausible = usual and any(not 32 <= each < 127 for each in data[1:6])
+        reading.plausible = usual and not re.match(rb"[ -~\t\r\n]{5}", data[1:6])
         reading.fault(0, f"zlib: made with a preset dictionary, which is not here; {_BY_HAND}", "cannot-open")
         return
-    into = io.BytesIO()
-    taken, trouble = _draw(lambda: _Inflater(15), reading.view, reading.budget, into)
-    checked = taken is not None or (trouble is not None and "incorrect data check" in trouble[0])
-    reading.plausible = usual or checked or (into.tell() > 0 and not 32 <= data[1] < 127)
+    end, made = _zlib_stream(reading, 0, "zlib")
+    reading.plausible = usual or end is not None or (bool(made) and not 32 <= data[1] < 127)
     if reading.plausible:
-        reading.trouble(0, "zlib", trouble)
-        reading.member("", into.getvalue(), 0)
-        if taken is not None:
-            reading.rest(taken, "zlib data")
+        reading.member("", made, 0)
+        if end is not None:
+            reading.rest(end, "zlib data")
+
+
+def _zlib_stream(reading: _Reading, start: int, form: str) -> tuple[int | None, bytes]:
+    """Return where the zlib stream that begins here ends, if it does, and what comes out of it, whatever its checksum says."""
+    into = io.BytesIO()
+    taken, trouble = _draw(_Inflater, reading.view[start + 2 :], reading.budget, into)
+    reading.trouble(start, form, trouble)
+    made = into.getvalue()
+    if taken is None:
+        return None, made
+    end = start + 2 + taken
+    checksum = reading.data[end : end + 4]
+    if len(checksum) < 4:
+        reading.fault(end, f"{form}: the data breaks off within the checksum")
+    elif int.from_bytes(checksum, "big") != zlib.adler32(made):
+        reading.fault(end, f"{form}: the checksum does not match: readers that do not check it run what is in there")
+    return min(end + 4, len(reading.data)), made
 
 
 def _zfile(reading: _Reading) -> None:
     """What joblib wrote before 0.10: `ZF`, the length in hexadecimal in 19 characters, with joblib 0.8 a space, then zlib data."""
     reading.compression = True
-    start = 22 if reading.data[21:22] == b" " else 21
-    into = io.BytesIO()
-    taken, trouble = _draw(lambda: _Inflater(15), reading.view[start:], reading.budget, into)
-    stated = re.fullmatch(rb"0x([0-9a-fA-F]{1,17}) *", reading.data[2:21])
-    reading.plausible = into.tell() > 0 or taken is not None or stated is not None
+    data = reading.data
+    start = 22 if data[21:22] == b" " else 21
+    stated = re.fullmatch(rb"0x([0-9a-fA-F]{1,17}) *", data[2:21])
+    if not _is_zlib(data[start : start + 6]):
+        reading.plausible = stated is not None
+        reading.fault(start, "ZFILE: here should be zlib data")
+        return
+    end, made = _zlib_stream(reading, start, "ZFILE")
+    reading.plausible = bool(made) or end is not None or stated is not None
     if not reading.plausible:
         return
-    reading.trouble(start, "ZFILE", trouble)
-    if stated is None or (trouble is None and int(stated[1], 16) != into.tell()):
-        reading.fault(2, f"ZFILE: the length that it states is not that of what is in it, {into.tell()} bytes")
-    reading.member("", into.getvalue(), start)
-    if taken is not None:
-        reading.rest(start + taken, "zlib data")
+    if stated is None or (end is not None and int(stated[1], 16) != len(made)):
+        reading.fault(2, f"ZFILE: the length that it states is not that of what is in it, {len(made)} bytes")
+    reading.member("", made, start)
+    if end is not None:
+        reading.rest(end, "zlib data")
 
 
 def _is_zlib(data: bytes) -> bool:
@@ -496,7 +532,7 @@ def _lzma(reading: _Reading) -> None:
         # The same header with a dictionary that is no larger than it can have use for.
         return lambda: _Prefixed(lzma.LZMADecompressor(lzma.FORMAT_ALONE), data[at : at + 1] + size.to_bytes(4, "little"), 5)
 
-    _streams(reading, "xz", maker, padded=data.startswith(_XZ))
+    _streams(reading, "xz" if data.startswith(_XZ) else "lzma", maker, padded=data.startswith(_XZ))
     if not data.startswith((_XZ, b"\x5d\0\0")) and not (reading.members and reading.members[0].data):
         reading.plausible = False
 
@@ -529,7 +565,7 @@ def _is_lzma_alone(data: bytes, at: int = 0) -> bool:
     if not (length == 0xFFFFFFFFFFFFFFFF or length < 1 << 38):
         return False
     part = size // 3 if size % 3 == 0 else size
-    return size == 0xFFFFFFFF or (size > 0 and part & (part - 1) == 0)
+    return size == 0xFFFFFFFF or ((size > 0 or length > 0) and part & (part - 1) == 0)
 
 
 def _framed(name: str, magic: bytes, maker: Callable[[], Callable[[], Any] | None]) -> Callable[[_Reading], None]:
@@ -666,9 +702,8 @@ def _central_entry(data: bytes, at: int) -> _Entry | None:
         return None
     values = struct.unpack_from("<6H3I5H2I", data, at + 4)
     _, _, flags, method, _, _, checksum, packed, size, name, more, comment, _, _, attributes, local = values
-    after = at + 46 + name + more + comment
-    if after > len(data):
-        return None
+    # zipfile takes what is there of a name or comment that breaks off.
+    after = min(at + 46 + name + more + comment, len(data))
     raw, extra = data[at + 46 : at + 46 + name], data[at + 46 + name : at + 46 + name + more]
     size, packed, local = _long_values(extra, [size, packed, local])
     return _Entry(at, raw, flags, method, checksum, packed, size, after, local, attributes >> 16, _renamed(extra, raw))
@@ -702,30 +737,29 @@ def _directories(data: bytes, at: int) -> Iterator[_Directory]:
     if at + 22 + comment > len(data):
         doubts.append("its comment breaks off")
     closes = min(at + 22 + comment, len(data))
-    record = at
-    stated = [(count, size, offset)]
+    stated = [(count, size, offset, at)]
     if at >= 20 and data.startswith(b"PK\6\7", at - 20):
         # zipfile believes that the zip64 record lies right before; others follow the offset.
         pointed = int.from_bytes(data[at - 12 : at - 4], "little")
-        places = dict.fromkeys(place for place in (at - 76, pointed) if 0 <= place <= at - 76 and data.startswith(b"PK\6\6", place))
+        places = [place for place in dict.fromkeys((at - 76, pointed)) if 0 <= place <= at - 76 and data.startswith(b"PK\6\6", place)]
+        agreed = [(count, size, offset, place) for place in places]
         for place in places:
-            long_count, long_size, long_offset = struct.unpack_from("<3Q", data, place + 32)
-            if (count not in (long_count, 0xFFFF)) or (size not in (long_size, 0xFFFFFFFF)) or (offset not in (long_offset, 0xFFFFFFFF)):
+            length, long_count, long_size, long_offset = struct.unpack_from("<Q20x3Q", data, place + 4)
+            if count not in (long_count, 0xFFFF) or size not in (long_size, 0xFFFFFFFF) or offset not in (long_offset, 0xFFFFFFFF):
                 doubts.append("its zip64 record says otherwise")
             else:
-                stated = [each for each in stated if each != (count, size, offset)]
-            stated.append((long_count, long_size, long_offset))
-            record = min(record, place)
-        if len(places) > 1:
-            doubts.append("it has two zip64 records")
-        if not places:
+                agreed.clear()
+            if place != at - 76 or length != 44:
+                doubts.append("its zip64 record does not lie before it, or is of another length")
+            stated.append((long_count, long_size, long_offset, place))
+        if places and not agreed:
+            del stated[0]
+        if len(places) != 1 or pointed != places[0]:
             doubts.append("its zip64 record is not where it should be")
-        elif int.from_bytes(data[record + 4 : record + 12], "little") != at - 20 - record - 12:
-            doubts.append("its zip64 record is of another length than it says")
-        elif record != at - 76:
-            doubts.append("its zip64 record does not lie before it")
+        # Without a record that agrees, the directory that the short values speak of ends before one all the same.
+        stated += agreed
     seen = set()
-    for count, size, offset in stated:
+    for count, size, offset, record in stated:
         for begins, shift in ((record - size, record - size - offset), (offset, 0)):
             if begins >= 0 and (begins, shift) not in seen and (data.startswith(_CENTRAL, begins) or not (count or size)):
                 seen.add((begins, shift))
@@ -770,6 +804,16 @@ def _entries(data: bytes, directory: _Directory, most: int) -> Iterator[_Entry]:
         number += 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Decoded:
+    """What a stretch of a zip archive holds."""
+
+    data: bytes
+    used: int | None
+    """How many bytes of the stretch it took, if that is known."""
+    troubles: list[_Trouble]
+
+
 class _Zip:
     """A zip archive that is read by its central directory, by its local headers, and by what lies between."""
 
@@ -777,7 +821,7 @@ class _Zip:
         self.reading = reading
         self.data = reading.data
         self.places: list[tuple[int, int]] = []
-        self.unpacked: dict[tuple[int, int, int], tuple[bytes, int | None, list[_Trouble]]] = {}
+        self.unpacked: dict[tuple[int, int, int], _Decoded] = {}
         self.names: set[bytes] = set()
 
     def read(self) -> None:
@@ -886,7 +930,7 @@ class _Zip:
         end = self.add(entry, local.after, name)
         sizes = (local.checksum, local.packed, local.size)
         if local.streamed:
-            end = self.descriptor(end, entry, shown)
+            end = self.descriptor(end, shown, entry.checksum, entry.packed, entry.size)
             same = sizes == (entry.checksum, entry.packed, entry.size) or not set(sizes) - {0, 0xFFFFFFFF}
         else:
             same = sizes == (entry.checksum, entry.packed, entry.size)
@@ -896,15 +940,15 @@ class _Zip:
             self.add(local, local.after, f"{name} <by its local header>")
         self.places.append((at, end))
 
-    def descriptor(self, end: int, entry: _Entry, shown: str) -> int:
+    def descriptor(self, end: int, shown: str, *values: int) -> int:
         """Check the data descriptor, which has a signature or not, and long sizes or not, and return where it ends."""
         for form in ("<4sI2I", "<4sI2Q", "<I2I", "<I2Q"):
             length = struct.calcsize(form)
             if end + length <= len(self.data):
-                values = struct.unpack_from(form, self.data, end)
-                if values == ((_DESCRIPTOR,) if "s" in form else ()) + (entry.checksum, entry.packed, entry.size):
+                found = struct.unpack_from(form, self.data, end)
+                if found == (((_DESCRIPTOR,) if "s" in form else ()) + values):
                     return end + length
-        self.reading.fault(end, f"zip: {shown} has no data descriptor that agrees with the central directory")
+        self.reading.fault(end, f"zip: {shown} has no data descriptor that agrees with its sizes and checksum")
         return end
 
     def add(self, entry: _Entry, start: int, name: str) -> int:
@@ -914,10 +958,13 @@ class _Zip:
         shown = _shown(name)
         if end < start + entry.packed:
             reading.fault(start, f"zip: {shown} breaks off: {entry.packed} bytes of it should be here")
-        if name.endswith("/") and not entry.packed:
+        known = (entry.method, start, end) in self.unpacked
+        made = self.decoded(entry.method, start, end)
+        data, used, troubles = made.data, made.used, made.troubles
+        if known:
             reading.budget.member()
+            reading.fault(start, f"zip: {shown} has the same bytes as a member before it, and is given once")
             return end
-        data, used, troubles = self.decoded(entry.method, start, end)
         for trouble in troubles:
             reading.trouble(start, f"zip: {shown}", trouble)
         if not any(rule != "archive" for _, rule in troubles):
@@ -925,23 +972,25 @@ class _Zip:
                 reading.fault(start, f"zip: {shown} is of {len(data)} bytes, not {entry.size}")
             if zlib.crc32(data) != entry.checksum:
                 reading.fault(start, f"zip: {shown}: the checksum does not match: readers that do not check it run what is in there")
-        if not any(rule == "cannot-open" for _, rule in troubles):
+        if name.endswith("/") and not data:
+            reading.budget.member()
+        elif not any(rule == "cannot-open" for _, rule in troubles):
             reading.member(name, data, start)
         if used is not None and used < end - start:
             reading.fault(start + used, f"zip: {end - start - used} bytes follow the end of the compressed data of {shown}", "trailing-data")
             reading.stretch(f"{name} <after its data>", start + used, end)
         elif used is None and entry.method in _ZIP_METHODS and any("breaks off" in what for what, _ in troubles) and end < len(self.data):
             # A reader of streams does not know the size and goes on.
-            longer, _, _ = self.decoded(entry.method, start, len(self.data))
+            longer = self.decoded(entry.method, start, len(self.data)).data
             if len(longer) > len(data):
                 reading.member(f"{name} <beyond its size>", longer, start)
         return end
 
-    def decoded(self, method: int, start: int, end: int) -> tuple[bytes, int | None, list[_Trouble]]:
-        """Return what a stretch holds by a method, how many bytes the method used, and what was wrong. Nothing is decoded twice."""
+    def decoded(self, method: int, start: int, end: int) -> _Decoded:
+        """Return what a stretch holds by a method. Nothing is decoded twice."""
         key = (method, start, end)
         if key not in self.unpacked:
-            self.unpacked[key] = self.decode(method, start, end)
+            self.unpacked[key] = _Decoded(*self.decode(method, start, end))
         return self.unpacked[key]
 
     def decode(self, method: int, start: int, end: int) -> tuple[bytes, int | None, list[_Trouble]]:
@@ -954,14 +1003,14 @@ class _Zip:
                 budget.expand(len(view))
                 return bytes(view), len(view), []
             case 8:
-                make = lambda: _Inflater(-15)  # noqa: E731 - the table of methods is what is read here
+                make = _Inflater
             case 12:
                 make = bz2.BZ2Decompressor
             case 14:
                 length = int.from_bytes(view[2:4], "little")
                 skip = min(4 + length, len(view))
                 properties = bytes(view[4:skip])
-                make = lambda: _lzma1(properties, budget)  # noqa: E731
+                make = lambda: _lzma1(properties, budget)  # noqa: E731 - the table of methods is what is read here
             case 93:
                 make = _zstd_maker()
             case 95:
@@ -1035,18 +1084,17 @@ class _Zip:
             nexts = [self.data.find(each, local.after, gap_end) for each in (_DESCRIPTOR, _LOCAL, _CENTRAL)]
             end = min((each for each in nexts if each >= 0), default=gap_end)
             reading.stretch(local.name, local.after, end)
+            data = reading.members[-1].data
         else:
-            data, used, troubles = self.decoded(local.method, local.after, len(self.data))
-            for trouble in troubles:
+            made = self.decoded(local.method, local.after, len(self.data))
+            data, used = made.data, made.used
+            for trouble in made.troubles:
                 reading.trouble(local.after, f"zip: {_shown(local.name)}", trouble)
             reading.member(local.name, data, local.after)
             if used is None:
                 return local.after
             end = local.after + used
-        for length in (24, 16, 20, 12):
-            if self.data.startswith(_DESCRIPTOR, end) == (length in (24, 16)) and self.data.startswith((_LOCAL, _CENTRAL, _END), end + length):
-                end += length
-                break
+        end = self.descriptor(end, _shown(local.name), zlib.crc32(data), end - local.after, len(data))
         return min(end, gap_end) if end > local.after else local.after
 
 
@@ -1079,6 +1127,7 @@ _TAR_LINKS: Final = {
     b"6": "a FIFO",
 }
 _BLOCK: Final = 512
+_PAX_BYTES: Final = 1 << 20
 
 
 def _is_tar(data: bytes) -> bool:
@@ -1211,12 +1260,15 @@ def _tar_text(field: bytes) -> str:
 def _tar_pax(reading: _Reading, start: int, end: int, names: _TarNames, *, everywhere: bool) -> None:
     """Take in the records of a pax header, of the form "length key=value" and a newline."""
     at = start
+    if end - start > _PAX_BYTES:
+        reading.fault(start, f"tar: a pax header of more than {_PAX_BYTES >> 20} MiB, the rest of which is not read", "limit")
+        end = start + _PAX_BYTES
     while at < end:
         space = reading.data.find(b" ", at, min(end, at + 20))
         digits = reading.data[at:space] if space > at else b""
         length = int(digits) if digits.isdigit() else 0
         record = reading.data[space + 1 : min(at + length, space + 1 + _PIECE)]
-        if not (space - at < length <= end - at and b"=" in record):
+        if not (at < space < at + length <= end and b"=" in record):
             # Some writers pad the last record with zeros.
             if _NOT_NUL.search(reading.data, at, end):
                 reading.fault(at, "tar: a pax record is damaged")
@@ -1623,7 +1675,7 @@ def _coded(reading: _Reading, coder: _Coder, given: bytes | memoryview, start: i
         case b"\x21":
             make = lambda: _lzma2(properties, budget)  # noqa: E731
         case b"\x04\x01\x08":
-            make = lambda: _Inflater(-15)  # noqa: E731
+            make = _Inflater
         case b"\x04\x02\x02":
             make = bz2.BZ2Decompressor
         case b"\x04\xf7\x11\x01":
