@@ -264,6 +264,9 @@ class _Scanner:
     def archive(self, piece: _Piece, reading: archives.Unpacked) -> Iterator[_Piece]:
         """The members of an archive, or what a compressed stream holds."""
         self.kind(piece, f"{reading.format}-compressed" if reading.compression else reading.format)
+        if reading.format == "zip":
+            # Its comment, which no list of members has.
+            self.inside(piece.where, piece.data, max(piece.data.rfind(b"PK\x05\x06"), 0) + 22, len(piece.data))
         for fault in reading.faults:
             self.find("unreadable", fault.rule, piece.where, fault.offset, fault.what)
         self.budget.nested(piece.depth + 1)

@@ -418,6 +418,10 @@ class _Translator(Machine):
         """joblib/numpy_pickle.py, NumpyArrayWrapper.read_array: what follows is the memory of the array, or a pickle of its objects."""
         entries = {key: value for key, value in state.entries() if type(key) is str}
         dtype, shape, order = entries.get("dtype"), entries.get("shape"), entries.get("order")
+        if self.pending.pop(id(dtype), None) is dtype and type(dtype) is Made and type(dtype.args[0]) is str:
+            # Without a state it is what its text says, in the order of this machine.
+            dtype.args = (dtype.args[0],)
+            CHECKS["numpy dtype"](dtype, self.findings)
         text = type(dtype) is Made and dtype.callee.key == _LONG_TEXT
         described = Dtype(8, objects=True) if text else self.findings.dtype(dtype)
         if described is None or type(shape) is not tuple or not all(type(each) is int and 0 <= each < 1 << 63 for each in shape) or len(shape) > 64:

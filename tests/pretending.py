@@ -14,12 +14,8 @@ from typing import Any
 
 import pytest
 
-from safepickle import container, errors, pickling, scanning
+from safepickle import adopting, container, errors, scanning
 from safepickle.scanning import Finding, Program, Report
-
-HAS_SCAN = hasattr(scanning, "scan") and hasattr(pickling, "adopt")
-needs_scan = pytest.mark.skipif(not HAS_SCAN, reason="scan and adopt are not there yet")
-needs_explained = pytest.mark.skipif(not hasattr(scanning, "explained"), reason="explained is not there yet")
 
 
 def read(file: Any) -> bytes:
@@ -65,5 +61,5 @@ def adopt(file: Any, *, policy: Any = None, allow: Any = (), limits: Any = None)
 
 @pytest.fixture
 def pretend(monkeypatch):
-    monkeypatch.setattr(scanning, "scan", scan, raising=False)
-    monkeypatch.setattr(pickling, "adopt", adopt, raising=False)
+    monkeypatch.setattr(scanning, "scan", scan)
+    monkeypatch.setattr(adopting, "adopt", adopt)

@@ -564,9 +564,9 @@ def test_a_method_without_a_codec_cannot_be_opened():
 def test_zip_members_may_be_compressed_by_zstd_and_xz():
     for method, packed in ((93, zstd.compress(PAYLOAD)), (95, lzma.compress(PAYLOAD))):
         local = struct.pack("<4s5H3I2H", LOCAL, 63, 0, method, 0, 0, zlib.crc32(PAYLOAD), len(packed), len(PAYLOAD), 1, 0) + b"m" + packed
-        entry = struct.pack(
-            "<4s6H3I5H2I", CENTRAL, 63, 63, 0, method, 0, 0, zlib.crc32(PAYLOAD), len(packed), len(PAYLOAD), 1, 0, 0, 0, 0, 0, 0
-        ) + b"m"
+        entry = (
+            struct.pack("<4s6H3I5H2I", CENTRAL, 63, 63, 0, method, 0, 0, zlib.crc32(PAYLOAD), len(packed), len(PAYLOAD), 1, 0, 0, 0, 0, 0, 0) + b"m"
+        )
         data = local + entry + struct.pack("<4s4H2IH", END, 0, 0, 1, 1, len(entry), len(local), 0)
         assert (contents(only(data)), only(data).faults) == ({"m": PAYLOAD}, ())
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import joblib
 import numpy
 import pytest
-from pretending import adopt, needs_scan, pretend
+from pretending import adopt, pretend
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import safepickle
-from safepickle import FormatError, PolicyError, ProgramError, comparing, converting, pickling, scanning
+from safepickle import FormatError, PolicyError, ProgramError, adopting, comparing, converting, scanning
 from safepickle.cli import main
 
 __all__ = ["pretend"]
@@ -99,7 +99,7 @@ def test_what_is_hashed_scanned_and_adopted_are_the_same_bytes(legacy, tmp_path,
         seen.append(file.read())
         return adopt(__import__("io").BytesIO(seen[-1]))
 
-    monkeypatch.setattr(pickling, "adopt", replaced, raising=False)
+    monkeypatch.setattr(adopting, "adopt", replaced)
     info = safepickle.convert(path, tmp_path / "new", key=key)
     assert seen == [old]
     assert info.metadata["converted_from"]["sha256"] == hashlib.sha256(old).hexdigest()
@@ -238,7 +238,7 @@ def test_an_interrupt_leaves_whole_files_only(legacy, tmp_path, key, pretend, mo
             raise KeyboardInterrupt
         return adopt(file)
 
-    monkeypatch.setattr(pickling, "adopt", interrupted, raising=False)
+    monkeypatch.setattr(adopting, "adopt", interrupted)
     assert main(["convert", str(legacy), str(tmp_path / "new"), "--key", URI]) == 130
     (made,) = contents(tmp_path / "new")
     safepickle.verify(tmp_path / "new" / made, key=key)
@@ -338,7 +338,7 @@ def test_check_refuses_an_object_that_answers_otherwise_and_writes_nothing(legac
         found.intercept_ = found.intercept_ + 0.5
         return found
 
-    monkeypatch.setattr(pickling, "adopt", other, raising=False)
+    monkeypatch.setattr(adopting, "adopt", other)
     assert main(["convert", str(legacy / "a.pkl"), str(tmp_path / "new"), "--key", URI, "--check", inputs, "--run-original"]) == 1
     out = capsys.readouterr().out
     assert "REFUSED: StateError: the object does not answer like the original" in out
@@ -349,7 +349,7 @@ def test_check_refuses_an_object_that_answers_otherwise_and_writes_nothing(legac
 def test_what_was_checked_is_not_what_is_written(legacy, tmp_path, key, inputs, pretend, monkeypatch):
     """To predict may change an object; the one that is written was asked nothing."""
     built = []
-    monkeypatch.setattr(pickling, "adopt", lambda file, **_: built.append(adopt(file)) or built[-1], raising=False)
+    monkeypatch.setattr(adopting, "adopt", lambda file, **_: built.append(adopt(file)) or built[-1])
     asked = []
     real = comparing.answers
     monkeypatch.setattr(comparing, "answers", lambda model, inputs: asked.append(model) or real(model, inputs))
@@ -385,7 +385,7 @@ class Slow:
 )
 def test_an_original_that_hangs_or_dies_is_refused(what, said, legacy, tmp_path, key, inputs, pretend, monkeypatch):
     (legacy / "a.pkl").write_bytes(pickle.dumps(Slow(what), protocol=4))
-    monkeypatch.setattr(pickling, "adopt", lambda file, **_: [1], raising=False)
+    monkeypatch.setattr(adopting, "adopt", lambda file, **_: [1])
     job = converting.Job(
         safepickle.Keyring(key),
         safepickle.Policy.default(),
@@ -506,7 +506,6 @@ def test_inputs_of_a_table_keep_their_columns(tmp_path, frame):
 # --- with the real scan and adopt -------------------------------------------------------------------------------
 
 
-@needs_scan
 def test_real_files_are_converted_checked_and_converted_no_second_time(tmp_path, key, model, inputs, capsys):
     legacy, new = tmp_path / "legacy", tmp_path / "new"
     legacy.mkdir()
@@ -524,7 +523,6 @@ def test_real_files_are_converted_checked_and_converted_no_second_time(tmp_path,
     assert capsys.readouterr().err == "0 converted, 5 done before, 0 refused, 1 not a pickle\n"
 
 
-@needs_scan
 def test_a_real_hostile_file_is_refused_and_does_nothing(tmp_path, key):
     (tmp_path / "evil.pkl").write_bytes(f"cos\nmkdir\n(V{tmp_path}/made\ntR.".encode())
     with pytest.raises(safepickle.SafePickleError):
@@ -535,7 +533,6 @@ def test_a_real_hostile_file_is_refused_and_does_nothing(tmp_path, key):
     assert not (tmp_path / "new").exists()
 
 
-@needs_scan
 def test_the_commands_of_the_readme_run(tmp_path, model, key):
     readme = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
     (block,) = [each for each in re.findall(r"```sh\n(.*?)```", readme, re.DOTALL) if each.startswith("safepickle scan")]
@@ -548,7 +545,6 @@ def test_the_commands_of_the_readme_run(tmp_path, model, key):
     assert (tmp_path / "models" / "model.spkl").exists()
 
 
-@needs_scan
 def test_the_real_scan_takes_what_the_scan_of_these_tests_takes(tmp_path):
     path = tmp_path / "a.pkl"
     path.write_bytes(pickle.dumps(LinearRegression(), protocol=4))
