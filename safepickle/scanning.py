@@ -164,6 +164,8 @@ class _Piece:
     """Whether it is what follows something else, of which there is a finding already."""
     name: str = ""
     """What it is called, if anything."""
+    within: tuple[str, ...] | None = ()
+    """The compressions that were taken off to get it from the whole file, or None if it is a part of that."""
 
 
 class _Scanner:
@@ -232,12 +234,15 @@ class _Scanner:
             return
         if end:
             self.find("unreadable", "trailing-data", where, end, f"{len(data) - end} bytes follow the last program")
-            yield _Piece(f"{where}[{end}:]", data[end:], piece.depth, behind=True)
+            yield _Piece(f"{where}[{end}:]", data[end:], piece.depth, behind=True, within=None)
         else:
             self.search(piece)
 
     def kind(self, piece: _Piece, name: str) -> None:
-        if not piece.where:
+        """Note what the file is, once it is known."""
+        if piece.within:
+            self.format = [name, *(f"{each}-compressed" for each in reversed(piece.within))]
+        elif piece.within is not None:
             self.format.append(name)
 
     # --- what is not a bare pickle ------------------------------------------------------------------------------------
@@ -274,7 +279,9 @@ class _Scanner:
             if reading.format == "zip" and member.name == "schema.json":
                 self.schema(f"{piece.where}!{member.name}", member.data)
             name = member.name or (piece.name if reading.compression else "")
-            yield _Piece(f"{piece.where}!{member.name or reading.format}", member.data, piece.depth + 1, name=name)
+            whole = piece.within is not None and reading.compression and not member.name
+            within = (*(piece.within or ()), reading.format) if whole else None
+            yield _Piece(f"{piece.where}!{member.name or reading.format}", member.data, piece.depth + 1, name=name, within=within)
 
     def array(self, piece: _Piece) -> Iterator[_Piece]:
         """A `.npy` file: with objects there is a pickle in place of the data."""
@@ -286,7 +293,7 @@ class _Scanner:
             self.search(piece)
             return
         if described.objects:
-            yield _Piece(f"{piece.where}[{described.end}:]", piece.data[described.end :], piece.depth)
+            yield _Piece(f"{piece.where}[{described.end}:]", piece.data[described.end :], piece.depth, within=None)
             return
         self.inside(piece.where, piece.data, described.end, len(piece.data))
         if described.descr:
