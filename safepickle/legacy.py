@@ -18,7 +18,7 @@ recursion and exported buffers also make CPython raise.
 Nothing is imported or executed, nothing here recurses, and no length or memo index is believed before its bytes are there.
 
 What the deeds may be is not known here. `LegacyTrace.restated` gives the program in strict form if it has one, for the machine and the policy
-as they are; what `scan` and `adopt` are to do with the rest of the trace stands there.
+as they are; `translating` extends this machine by what old files mean, and `scanning` and `adopting` stand on that.
 """
 
 from __future__ import annotations
@@ -176,12 +176,7 @@ class Deed:
 class LegacyTrace:
     """Everything that a program would do. Not a proof of anything: only `machine.trace` makes one that `policy.admit` takes.
 
-    Left to `scan`: the names and deeds are to be compared with the rules (each `name` by its mapped key, dotted ones only if walked),
-    what is no `Global` refused, and the bytes from `end` on read as a further program or a finding.
-
-    Left to `adopt`: `machine.trace(trace.restated(), buffers=...)`, then as with any container. What a file says in calls that no policy
-    has (`copyreg:_reconstructor`, `_codecs:encode` of bytes, `getattr` of a nested name that is then called, arrays as numpy itself writes
-    them) is to be turned there into what it stands for; until then such programs are refused.
+    `restated` gives the same program in strict form, for those two; `translating` turns what old protocols say in other words into that.
     """
 
     data: bytes = field(repr=False)

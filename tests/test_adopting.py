@@ -73,7 +73,7 @@ def forms_of(case) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("case", params(*corpus.GROUPS[:-1]))
-def test_a_model_in_its_old_form_is_within_the_policy_and_comes_over_whole(case, tmp_path):
+def test_a_model_in_its_old_form_is_within_the_policy_and_comes_over_whole(case, tmp_path, key):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         model, inputs = case.build()
@@ -92,6 +92,8 @@ def test_a_model_in_its_old_form_is_within_the_policy_and_comes_over_whole(case,
             # Equal to the last bit, so the answers are the same; asked for once all the same.
             if number == ORDER[case.id] % 3:
                 assert difference(answers(plain, inputs), answers(back, inputs)) is None
+                # What `convert` writes.
+                assert difference(plain, safepickle.loads(safepickle.dumps(back, key=key), key=key)) is None
 
 
 def test_the_forms_and_cases_are_as_many_as_is_said():
