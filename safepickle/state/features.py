@@ -295,7 +295,10 @@ def _check_splines(model: Subject) -> None:
     width = model.integer("n_features_in_", 1, _MAX_WIDTH)
     splines = [model.part(f"bsplines_[{number}]", "scipy:BSpline", value=each) for number, each in enumerate(model.items("bsplines_", width))]
     counts = set()
-    for spline in splines:
+    for shell in splines:
+        # Since scipy 1.18 a shell around one that holds the arrays.
+        state = shell.made.state
+        spline = shell.part("<state>[0]", "scipy:_BSpline", value=state[0]) if type(state) is tuple and state else shell
         entry = "_c" if "_c" in spline.entries else "c"
         counts.add(spline.array(entry, "f", (None, None)).shape[1])
     model.require(len(counts) == 1, "bsplines_", "each must have as many coefficients", counts)
