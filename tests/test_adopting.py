@@ -68,6 +68,11 @@ def read_plainly(data: bytes, form: str, folder: Path):
     return joblib.load(path, ensure_native_byte_order=False)
 
 
+def is_matrix(data: bytes, form: str) -> bool:
+    """Tell whether joblib wrote a matrix, which it gives back as one with numpy 1 only; here it is an array everywhere."""
+    return corpus.NUMPY < (2, 0) and form.startswith("joblib") and any(each.endswith(":matrix") for each in scan(io.BytesIO(data)).programs[0].names)
+
+
 def forms_of(case) -> tuple[str, ...]:
     if EVERY:
         return FORMS
@@ -90,6 +95,8 @@ def test_a_model_in_its_old_form_is_within_the_policy_and_comes_over_whole(case,
                 continue
             assert (report.verdict, report.findings) == ("within policy", ()), form
             back = adopt(io.BytesIO(data))
+            if is_matrix(data, form):
+                continue
             plain = read_plainly(data, form, tmp_path)
             assert difference(plain, back) is None, form
             # Equal to the last bit, so the answers are the same; asked for once all the same.
@@ -176,6 +183,8 @@ def test_values_of_numpy_and_python_come_over_from_every_protocol(value, form, t
         warnings.simplefilter("ignore")
         data = written(value, form, tmp_path)
         assert scan(io.BytesIO(data)).verdict == "within policy"
+        if is_matrix(data, form):
+            return
         assert difference(read_plainly(data, form, tmp_path), adopt(io.BytesIO(data))) is None
 
 
