@@ -50,6 +50,11 @@ BELOW: dict[str, set[str]] = {
     "rehearsing": {"errors", "machine"},
     "pins": {"errors", "files", "container"},
     "verifying": {"errors", "keyring", "container"},
+    # What a gate compares files with: reviewed files beside the models, in a checkout.
+    "naming": {"errors"},
+    "lockfile": {"errors", "files", "keyring", "container", "naming", "walking"},
+    "baseline": {"errors", "files", "naming"},
+    "configuring": {"errors", "files", "container"},
     "openssf": {"errors", "files", "keys", "keyring"},
     "pickling": {"errors", "keyring", "container", "machine", "checks", "policy", "state", "rehearsing"},
     # Legacy files: what is in them, what it would do, and how it is brought over.
@@ -89,6 +94,8 @@ BELOW: dict[str, set[str]] = {
         "keyring",
         "container",
         "pins",
+        "lockfile",
+        "configuring",
         "openssf",
         "machine",
         "policy",
