@@ -39,6 +39,8 @@ REFUSED: Final = 1
 FAILED: Final = 2
 SUFFIX: Final = ".spkl"
 _MAX_LEFT_OUT: Final = 10
+# Both files are held in memory.
+_MAX_DIFF_BYTES: Final = 8 << 30
 # Seconds of work that need no bar.
 _DELAY: Final = 1
 # The keys of the commands, where no option names one: the one that signs, and those that verify.
@@ -231,6 +233,24 @@ def _parser() -> argparse.ArgumentParser:
     lock.add_argument("--prune", action="store_true", help="drop files from the lock that are gone")
     lock.add_argument("--verify", action="store_true", help="check files, or all below the folder of the lock, against it, without a key")
     lock.set_defaults(run=_lock)
+
+    differ = commands.add_parser(
+        "diff",
+        help="say what a file newly needs; nothing is executed",
+        description=(
+            "Compare two files, or one at two git revisions (REV:PATH): names newly needed, what the policy does not allow, metadata, context, "
+            "serial, keys, versions and sizes. Without a key nobody vouches for what they say. Exit code 1 if HEAD needs what the policy does "
+            "not allow, its serial goes back, its context changes, or it cannot be read whole."
+        ),
+        epilog="example: safepickle diff origin/main:models/a.spkl HEAD:models/a.spkl --format markdown",
+    )
+    differ.add_argument("base", metavar="BASE", help="a file, or REV:PATH; one that is not in its revision counts as empty")
+    differ.add_argument("head", metavar="HEAD", help="a file, or REV:PATH")
+    _add_key(differ, f"a trusted key as {_URIS}; without one nothing is authenticated")
+    _add_policy(differ)
+    differ.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="the form of the report (default text)")
+    differ.add_argument("--exit-zero", action="store_true", help="exit with 0 whatever the difference")
+    differ.set_defaults(run=_diff)
 
     look = commands.add_parser(
         "scan",
@@ -804,6 +824,43 @@ def _chosen_policy(options: argparse.Namespace) -> Policy:
         raise _CannotError(str(error)) from None
     except OSError as error:
         raise _CannotError(f"the policy {options.policy} cannot be read: {error.strerror}") from None
+
+
+def _diff(options: argparse.Namespace) -> int:
+    key = _keys(options.key) if options.key else None
+    policy = _chosen_policy(options)
+    from . import differing, revisions
+
+    sides = []
+    for text in (options.base, options.head):
+        try:
+            data = revisions.read(text, _MAX_DIFF_BYTES) if revisions.is_revision(text) else _whole(text)
+            if data is None and text is options.head:
+                raise _CannotError(f"there is no {text}")
+            sides.append(differing.described(data, policy, key))
+        except KeyringError:
+            raise
+        except (SafePickleError, OSError) as error:
+            print(f"{_printable(elided(text))}: REFUSED: {type(error).__name__}: {_printable(elided(str(error)))}", file=sys.stderr)
+            return OK if options.exit_zero else REFUSED
+    found = differing.difference(*sides)
+    match options.format:
+        case "json":
+            print(json.dumps(found.as_dict(), indent=2))
+        case "markdown":
+            print(differing.as_markdown(found, options.head), end="")
+        case _:
+            for line in differing.as_text(found):
+                print(line)
+    return REFUSED if found.alarms and not options.exit_zero else OK
+
+
+def _whole(path: str) -> bytes:
+    if not os.path.lexists(path):
+        raise _CannotError(f"{path} does not exist")
+    if not os.path.isfile(path):
+        raise OSError("it is not a regular file")
+    return container.read_whole(path, _MAX_DIFF_BYTES)
 
 
 def _scan(options: argparse.Namespace) -> int:

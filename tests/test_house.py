@@ -64,6 +64,8 @@ BELOW: dict[str, set[str]] = {
     "explaining": {"machine", "legacy", "gadgets"},
     "scanning": {"errors", "container", "machine", "legacy", "explaining", "translating", "archives", "npy", "gadgets", "policy"},
     "reporting": {"scanning"},
+    "revisions": set(),
+    "differing": {"errors", "container", "keyring", "machine", "policy", "scanning"},
     "walking": set(),
     "comparing": set(),
     "original": {"comparing"},
@@ -95,7 +97,8 @@ BELOW: dict[str, set[str]] = {
         "container",
         "pins",
         "lockfile",
-        "configuring",
+        "revisions",
+        "differing",
         "openssf",
         "machine",
         "policy",
@@ -129,7 +132,8 @@ ONLY: dict[str, set[str]] = {
     "tomllib": {"policy", "files", "gadgets"},
     # keys finds an adapter of a key service when a URI names one; adapters stand above it. chunks finds zstd, by either of its two names.
     "importlib": {"__init__", "pickling", "keys", "chunks"},
-    "subprocess": {"demo", "rehearsing", "converting"},
+    # revisions asks git for a file of a revision.
+    "subprocess": {"demo", "rehearsing", "converting", "revisions"},
     # comparing reads inputs and writes answers, without pickle.
     "numpy": {"demo", "comparing"},
     "pandas": {"demo", "comparing"},
