@@ -242,9 +242,14 @@ def is_model(path: str) -> bool:
 
 
 def models_below(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the model files below a folder, and what cannot be looked at, each with why. Links are not followed."""
+    """Return the model files below a folder, and what cannot be looked at, each with why.
+
+    Links to folders are not followed. One to a file is a model under its own name: it may lead to another file that was reviewed.
+    """
     below = walking.tree(folder)
-    return [each for each in below.files if is_model(each)], [each for each in below.special if is_model(each[0])]
+    return [each for each in (*below.files, *below.links) if not os.path.isdir(each) and is_model(each)], [
+        each for each in below.special if is_model(each[0])
+    ]
 
 
 def _opened(path: str) -> Any:

@@ -99,6 +99,7 @@ def test_a_link_is_what_it_leads_to(models):
     (models / "a.spkl").symlink_to(models / "b.spkl")
     with pytest.raises(AuthenticationError, match="not the file that was reviewed"):
         Lock.read("safepickle.lock").check(models / "a.spkl")
+    assert lock("--verify") == 1
 
 
 @pytest.mark.parametrize(
