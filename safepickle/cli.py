@@ -1,3 +1,4 @@
+# PYTHON_ARGCOMPLETE_OK
 """The command `safepickle`: arguments, text and exit codes. It decides nothing.
 
 Exit codes: 0 all good, 1 something was refused, 2 the job could not be done (usage, no key, missing path, nothing
@@ -28,7 +29,7 @@ from .pins import Pins
 from .verifying import inspect, resign, sign, verify
 
 if TYPE_CHECKING:
-    from . import converting, reporting
+    from . import converting, lockfile, reporting
     from .policy import Policy
 
 __all__ = ["main"]
@@ -38,6 +39,8 @@ REFUSED: Final = 1
 FAILED: Final = 2
 SUFFIX: Final = ".spkl"
 _MAX_LEFT_OUT: Final = 10
+# Both files are held in memory.
+_MAX_DIFF_BYTES: Final = 8 << 30
 # Seconds of work that need no bar.
 _DELAY: Final = 1
 # The keys of the commands, where no option names one: the one that signs, and those that verify.
@@ -52,7 +55,14 @@ class _CannotError(Exception):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    if "_ARGCOMPLETE" in os.environ:
+        # Only where a shell asks for completions, so that nobody else waits for it.
+        with contextlib.suppress(ImportError):
+            import argcomplete
+
+            argcomplete.autocomplete(parser)
+    options = parser.parse_args(arguments)
     if sys.stdout is None:
         return _fail("there is no standard output for the report")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -205,6 +215,42 @@ def _parser() -> argparse.ArgumentParser:
         if name == "update":
             action.add_argument("--exact", action="store_true", help="pin the exact file instead of its serial")
         action.set_defaults(run=run)
+
+    lock = commands.add_parser(
+        "lock",
+        help="write down which files were reviewed, and check files against that without a key",
+        description=(
+            "Verify each file with a key and enter it, by its SHA-256, in a small file that people review. With --verify, check files against "
+            "that file: no key is needed, so it works for pull requests from forks. Nothing is unpickled."
+        ),
+        epilog="examples: safepickle lock models/ --key file:trainer.pub; safepickle lock --verify models/",
+    )
+    lock.add_argument("paths", nargs="*", metavar="PATH", help=f"a file, or a folder (every *{SUFFIX} below it; with --verify every model file)")
+    lock.add_argument("--lock", default="safepickle.lock", metavar="FILE", help="the lock (default safepickle.lock)")
+    _add_key(lock)
+    _add_expectations(lock)
+    lock.add_argument("--check", action="store_true", help="write nothing, and exit with 1 if something would be written")
+    lock.add_argument("--prune", action="store_true", help="drop files from the lock that are gone")
+    lock.add_argument("--verify", action="store_true", help="check files, or all below the folder of the lock, against it, without a key")
+    lock.set_defaults(run=_lock)
+
+    differ = commands.add_parser(
+        "diff",
+        help="say what a file newly needs; nothing is executed",
+        description=(
+            "Compare two files, or one at two git revisions (REV:PATH): names newly needed, what the policy does not allow, metadata, context, "
+            "serial, keys, versions and sizes. Without a key nobody vouches for what they say. Exit code 1 if HEAD needs what the policy does "
+            "not allow, its serial goes back, its context changes, or it cannot be read whole."
+        ),
+        epilog="example: safepickle diff origin/main:models/a.spkl HEAD:models/a.spkl --format markdown",
+    )
+    differ.add_argument("base", metavar="BASE", help="a file, or REV:PATH; one that is not in its revision counts as empty")
+    differ.add_argument("head", metavar="HEAD", help="a file, or REV:PATH")
+    _add_key(differ, f"a trusted key as {_URIS}; without one nothing is authenticated")
+    _add_policy(differ)
+    differ.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="the form of the report (default text)")
+    differ.add_argument("--exit-zero", action="store_true", help="exit with 0 whatever the difference")
+    differ.set_defaults(run=_diff)
 
     look = commands.add_parser(
         "scan",
@@ -539,6 +585,95 @@ def _pins_update(options: argparse.Namespace) -> int:
     return code
 
 
+def _read_lock(path: str, *, must_exist: bool) -> tuple[lockfile.Lock, str]:
+    from .lockfile import Lock
+
+    try:
+        return Lock.read_text(path)
+    except FileNotFoundError:
+        if must_exist:
+            raise _CannotError(f"{path} does not exist: make it with `safepickle lock PATH --key URI`") from None
+        return Lock(folder=os.path.dirname(os.path.abspath(path))), ""
+    except FormatError as error:
+        raise _CannotError(f"{error}") from None
+    except OSError as error:
+        raise _CannotError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _lock(options: argparse.Namespace) -> int:
+    if options.verify:
+        return _lock_verify(options)
+    if not options.paths:
+        raise _CannotError("name what to lock: files, or folders; or check files against the lock, with --verify")
+    from . import lockfile
+
+    expected = _expected(options)
+    key = _keys(options.key)
+    before, text = _read_lock(options.lock, must_exist=False)
+    found: dict[str, lockfile.Entry] = {}
+
+    def run(path: str) -> str:
+        # First, so that a file that can have no name is not read.
+        name = before.name_of(path)
+        found[name], info = lockfile.verified(path, key, **expected)
+        return _summary(info)
+
+    code = _each(options.paths, run, "verified")
+    if code != OK:
+        # All or nothing: a file that was refused leaves the lock as it was.
+        print(f"safepickle: {_printable(elided(options.lock))} was not changed", file=sys.stderr)
+        return code
+    try:
+        after = before.updated(found)
+    except FormatError as error:
+        raise _CannotError(f"{error}") from None
+    after = after.pruned() if options.prune else after
+    for name, what in before.changes(after):
+        print(f"{_printable(name)}: {what}")
+    for name in after.missing():
+        print(f"{_printable(elided(name))}: listed, and gone: --prune drops it from the lock", file=sys.stderr)
+    if options.check or after.to_text() == text:
+        return REFUSED if after.to_text() != text else OK
+    # To verify large files takes minutes. What somebody else wrote by then would be lost.
+    if _read_lock(options.lock, must_exist=False)[1] != text:
+        raise _CannotError(f"{options.lock} was changed meanwhile, so nothing was written: run this again")
+    try:
+        after.write(options.lock)
+    except OSError as error:
+        raise _CannotError(f"{options.lock} cannot be written: {error.strerror}") from None
+    return OK
+
+
+def _lock_verify(options: argparse.Namespace) -> int:
+    if options.key or options.check or options.prune or options.context or options.min_serial is not None or options.threshold != 1:
+        raise _CannotError("--verify compares files with the lock and nothing else: it takes no key, and no other option than --lock")
+    from . import lockfile
+
+    lock, _ = _read_lock(options.lock, must_exist=True)
+    paths: list[str] = []
+    problems: list[tuple[str, str]] = []
+    for path in options.paths or [lock.folder]:
+        if not os.path.lexists(path):
+            raise _CannotError(f"{path} does not exist")
+        if not os.path.isdir(path):
+            paths.append(path)
+            continue
+        models, special = lockfile.models_below(path)
+        paths += models
+        problems += special
+    problems += lock.findings(paths)
+    if not options.paths:
+        problems += [
+            (name, "listed in the lock, and there is no such file: restore it, or drop it with `safepickle lock --prune`") for name in lock.missing()
+        ]
+    for path, message in problems:
+        print(f"{_printable(elided(path))}: REFUSED: {_printable(message)}")
+    if not problems and not paths:
+        raise _CannotError("there is no file to check")
+    print(f"{len(paths)} checked against the lock, {len(problems)} problems", file=sys.stderr)
+    return REFUSED if problems else OK
+
+
 def _expected(options: argparse.Namespace) -> dict[str, Any]:
     """Return what every file must be, as the arguments of `verify` and `sign`."""
     if not 1 <= options.threshold <= container.MAX_SIGNATURES or (options.min_serial or 0) < 0:
@@ -689,6 +824,43 @@ def _chosen_policy(options: argparse.Namespace) -> Policy:
         raise _CannotError(str(error)) from None
     except OSError as error:
         raise _CannotError(f"the policy {options.policy} cannot be read: {error.strerror}") from None
+
+
+def _diff(options: argparse.Namespace) -> int:
+    key = _keys(options.key) if options.key else None
+    policy = _chosen_policy(options)
+    from . import differing, revisions
+
+    sides = []
+    for text in (options.base, options.head):
+        try:
+            data = revisions.read(text, _MAX_DIFF_BYTES) if revisions.is_revision(text) else _whole(text)
+            if data is None and text is options.head:
+                raise _CannotError(f"there is no {text}")
+            sides.append(differing.described(data, policy, key))
+        except KeyringError:
+            raise
+        except (SafePickleError, OSError) as error:
+            print(f"{_printable(elided(text))}: REFUSED: {type(error).__name__}: {_printable(elided(str(error)))}", file=sys.stderr)
+            return OK if options.exit_zero else REFUSED
+    found = differing.difference(*sides)
+    match options.format:
+        case "json":
+            print(json.dumps(found.as_dict(), indent=2))
+        case "markdown":
+            print(differing.as_markdown(found, options.head), end="")
+        case _:
+            for line in differing.as_text(found):
+                print(line)
+    return REFUSED if found.alarms and not options.exit_zero else OK
+
+
+def _whole(path: str) -> bytes:
+    if not os.path.lexists(path):
+        raise _CannotError(f"{path} does not exist")
+    if not os.path.isfile(path):
+        raise OSError("it is not a regular file")
+    return container.read_whole(path, _MAX_DIFF_BYTES)
 
 
 def _scan(options: argparse.Namespace) -> int:

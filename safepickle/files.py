@@ -17,11 +17,25 @@ from typing import Any, Final
 
 from .errors import elided
 
-__all__ = ["Bytes", "check_mode", "check_writers", "open_regular", "read_regular", "replace", "replacing", "toml_table", "toml_text", "write_all"]
+__all__ = [
+    "Bytes",
+    "check_mode",
+    "check_writers",
+    "open_regular",
+    "project_table",
+    "read_regular",
+    "replace",
+    "replacing",
+    "toml_table",
+    "toml_text",
+    "write_all",
+]
 
 # What TOML does not look into for keys: text, closed or not, and comments. Three quotes begin text of several lines.
 _OPAQUE: Final = re.compile(rb"""(?P<lines>\"{3}|'{3})|"(?:[^"\\\n]|\\.)*+"?|'[^'\n]*+'?|\#[^\n]*+""")
 _MAX_DOTS: Final = 8
+# A dotted key of so many parts that it is none: see `toml_table`.
+_DOTTED: Final = re.compile(rb"(?<![\w-])(?:(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}")
 # Whether files can be named by an open folder and the name in it.
 _HAS_FOLDERS: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 
@@ -174,6 +188,18 @@ def toml_table(data: bytes) -> dict[str, Any]:
         raise ValueError("it has text of several lines: write it as one")
     if any(line.count(b".") > _MAX_DOTS for line in outside.split(b"\n")):
         raise ValueError(f"a line has more than {_MAX_DOTS} dots outside text")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+
+
+def project_table(data: bytes) -> dict[str, Any]:
+    """Return the table of a TOML file that is not only ours, such as a pyproject.toml, which may hold text of several lines. Raises `ValueError`."""
+    import tomllib
+
+    if _DOTTED.search(data):
+        raise ValueError("a key in it has more than 64 parts")
     try:
         return tomllib.loads(data.decode("utf-8"))
     except RecursionError:

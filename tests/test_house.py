@@ -50,6 +50,11 @@ BELOW: dict[str, set[str]] = {
     "rehearsing": {"errors", "machine"},
     "pins": {"errors", "files", "container"},
     "verifying": {"errors", "keyring", "container"},
+    # What a gate compares files with: reviewed files beside the models, in a checkout.
+    "naming": {"errors"},
+    "lockfile": {"errors", "files", "keyring", "container", "naming", "walking"},
+    "baseline": {"errors", "files", "naming"},
+    "configuring": {"errors", "files", "container"},
     "openssf": {"errors", "files", "keys", "keyring"},
     "pickling": {"errors", "keyring", "container", "machine", "checks", "policy", "state", "rehearsing"},
     # Legacy files: what is in them, what it would do, and how it is brought over.
@@ -59,6 +64,8 @@ BELOW: dict[str, set[str]] = {
     "explaining": {"machine", "legacy", "gadgets"},
     "scanning": {"errors", "container", "machine", "legacy", "explaining", "translating", "archives", "npy", "gadgets", "policy"},
     "reporting": {"scanning"},
+    "revisions": set(),
+    "differing": {"errors", "container", "keyring", "machine", "policy", "scanning"},
     "walking": set(),
     "comparing": set(),
     "original": {"comparing"},
@@ -89,6 +96,9 @@ BELOW: dict[str, set[str]] = {
         "keyring",
         "container",
         "pins",
+        "lockfile",
+        "revisions",
+        "differing",
         "openssf",
         "machine",
         "policy",
@@ -122,7 +132,8 @@ ONLY: dict[str, set[str]] = {
     "tomllib": {"policy", "files", "gadgets"},
     # keys finds an adapter of a key service when a URI names one; adapters stand above it. chunks finds zstd, by either of its two names.
     "importlib": {"__init__", "pickling", "keys", "chunks"},
-    "subprocess": {"demo", "rehearsing", "converting"},
+    # revisions asks git for a file of a revision.
+    "subprocess": {"demo", "rehearsing", "converting", "revisions"},
     # comparing reads inputs and writes answers, without pickle.
     "numpy": {"demo", "comparing"},
     "pandas": {"demo", "comparing"},
