@@ -755,7 +755,8 @@ def _is_plain_file(file: Any) -> bool:
 def _read_front(source: _Source) -> _Front:
     prefix = source.read(PREFIX.size)
     if prefix[: len(MAGIC)] != MAGIC:
-        raise UnsignedError(_what_it_is(prefix + source.read(_SNIFF_BYTES)))
+        cut = "truncated" if MAGIC.startswith(prefix) else ""
+        raise UnsignedError(_what_it_is(prefix + source.read(_SNIFF_BYTES)), about=cut)
     if len(prefix) < PREFIX.size:
         _truncated("the prefix", PREFIX.size, len(prefix))
     _, version, count, block_bytes, header_bytes = PREFIX.unpack(prefix)

@@ -507,8 +507,9 @@ def _failed(candidate: Candidate, error: Exception, rule: str = "", size: int = 
     message = str(error) or type(error).__name__
     about = getattr(error, "about", "")
     found = rule or about or next((name for kind_, name in _BY_CLASS if isinstance(error, kind_)), "failed")
-    if isinstance(error, UnsignedError) and "is empty" in message:
-        found = "truncated"
+    if isinstance(error, OSError):
+        # Without the path, which stands beside it: a fingerprint of the finding must not depend on how the path was written.
+        message = f"it cannot be read: {error.strerror or message}"
     if found == "failed":
         message = f"the check failed ({type(error).__name__}: {message}), so the file counts as refused"
     at = _AT.search(message) if isinstance(error, ProgramError) else None

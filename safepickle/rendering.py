@@ -304,7 +304,13 @@ def _relative(path: str, root: str) -> str:
 def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> str:
     seen: Counter[str] = Counter()
     value = []
-    for each, finding in _problems(files):
+    # An empty report would read as if all were verified.
+    claimed = [
+        (each, Finding("unauthenticated", "unauthenticated", "", None, summary_of(each.info)))
+        for each in files
+        if each.status == "unauthenticated" and each.info
+    ]
+    for each, finding in [*_problems(files), *claimed]:
         digest = fingerprint(uri_of(each.path, root), finding)
         seen[digest] += 1
         value.append(
@@ -312,7 +318,7 @@ def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> 
                 "description": finding.message,
                 "check_name": f"safepickle/{finding.rule}",
                 "fingerprint": f"{digest}{'' if seen[digest] == 1 else f'-{seen[digest]}'}",
-                "severity": "critical" if finding.verdict == "refused" else "minor",
+                "severity": {"refused": "critical", "unauthenticated": "info"}.get(finding.verdict, "minor"),
                 "location": {"path": _relative(each.path, root), "lines": {"begin": 1}},
             }
         )
