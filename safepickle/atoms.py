@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import functools
 import io
-import pickle
 import re
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from .errors import ProgramError
+
+if TYPE_CHECKING:
+    import pickle
 
 __all__ = ["LEAST_BYTES", "MOST_BYTES", "swallow"]
 
@@ -48,12 +50,19 @@ def _run() -> re.Pattern[bytes]:
     return re.compile(rb"(?:" + atom + rb"){%d,}+" % _LEAST_ATOMS, re.DOTALL)
 
 
-class _Decoder(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> NoReturn:
-        raise ProgramError("a run of constants names nothing")
+@functools.cache
+def _decoder() -> type[pickle.Unpickler]:
+    # Here and not above, so that a verifier of files without long runs has no unpickler in memory.
+    import pickle
 
-    def persistent_load(self, pid: Any) -> NoReturn:
-        raise ProgramError("a run of constants refers to nothing")
+    class Decoder(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> NoReturn:
+            raise ProgramError("a run of constants names nothing")
+
+        def persistent_load(self, pid: Any) -> NoReturn:
+            raise ProgramError("a run of constants refers to nothing")
+
+    return Decoder
 
 
 def swallow(program: bytes, start: int, end: int) -> tuple[list[Any], list[Any], int] | None:
@@ -65,7 +74,7 @@ def swallow(program: bytes, start: int, end: int) -> tuple[list[Any], list[Any],
     if found is None:
         return None
     run = program[start : found.end()]
-    decoder = _Decoder(io.BytesIO(b"".join((b"\x80\x05\x95", (len(run) + 4).to_bytes(8, "little"), b"](", run, b"e."))))
+    decoder = _decoder()(io.BytesIO(b"".join((b"\x80\x05\x95", (len(run) + 4).to_bytes(8, "little"), b"](", run, b"e."))))
     try:
         values: list[Any] = decoder.load()
     except UnicodeDecodeError:
@@ -74,7 +83,7 @@ def swallow(program: bytes, start: int, end: int) -> tuple[list[Any], list[Any],
     return values, _memoized(values, decoder), found.end()
 
 
-def _memoized(values: list[Any], decoder: _Decoder) -> list[Any]:
+def _memoized(values: list[Any], decoder: pickle.Unpickler) -> list[Any]:
     """Return the texts and byte strings, which are all that is memoized in a run. Those of a dict mostly stand at every second place."""
     even, odd = set(map(type, values[::2])), set(map(type, values[1::2]))
     if odd.isdisjoint(_MEMOIZED):

@@ -19,17 +19,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from . import __version__, container, openssf
+from . import __version__, container
 from .container import Info
 from .errors import AuthenticationError, FormatError, KeyringError, PolicyError, SafePickleError, elided
 from .files import replace
-from .keyring import AnyKey, Keyring, Trusted, as_keyring
+from .keyring import Keyring, Trusted, as_keyring
 from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKey, SecretKey, parse_key, public_half
-from .pins import Pins
 from .verifying import inspect, resign, sign, verify
 
 if TYPE_CHECKING:
-    from . import converting, lockfile, reporting
+    from . import converting, gate, lockfile, openssf, reporting
+    from .pins import Pins
     from .policy import Policy
 
 __all__ = ["main"]
@@ -139,13 +139,49 @@ def _parser() -> argparse.ArgumentParser:
 
     check = commands.add_parser(
         "verify",
-        help="check signatures; nothing is unpickled",
-        description="Check that each file was signed by a trusted key and is unchanged. Nothing is unpickled.",
-        epilog="example: safepickle verify models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod",
+        help="the gate: every model signed, unchanged, as expected; nothing is unpickled",
+        description=(
+            "Check that each file was signed by a trusted key, is unchanged, and does only what the policy allows. Nothing is unpickled. Files below "
+            "a folder are known by their content: a pickle in any form (joblib, npz, torch, whatever its name) must be signed, and what is no "
+            "model is passed over. A file that is named itself must be signed. Pointers of Git LFS and DVC, and what cannot be read, are findings."
+        ),
+        epilog=(
+            "examples: safepickle verify models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod | "
+            "safepickle verify . --exclude tests --key file:trainer.pub --context-from-path '{parent}/prod' --format sarif --output verify.sarif | "
+            "git diff --name-only -z --diff-filter=d main | safepickle verify --files-from - --structure-only --allow-empty. "
+            "Exit codes: 0 all good, 1 something was refused, 2 the job could not be done (usage, no key, missing path, no model found)"
+        ),
     )
-    check.add_argument("paths", nargs="+", metavar="PATH", help=f"a file, a folder (every *{SUFFIX} below it), or - for stdin")
+    check.add_argument(
+        "paths", nargs="*", metavar="PATH", help="a file, a folder (every file below it), a pattern such as 'models/**/*.spkl', or - for stdin"
+    )
+    check.add_argument(
+        "--files-from", metavar="FILE", help="a list of more files, - for stdin: one a line, or separated by NUL; each is known by its content"
+    )
+    check.add_argument(
+        "--exclude",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="leave out what matches: a name, or a path with * (within a folder) and ** (through folders); may be given several times",
+    )
+    check.add_argument(
+        "--follow-symlinks", action="store_true", help="follow links to what is not looked at otherwise (default: such a link is a finding)"
+    )
+    check.add_argument("--allow-empty", action="store_true", help="exit with 0 where there is no model")
     _add_key(check)
+    check.add_argument(
+        "--structure-only", action="store_true", help="check all but the signature, without a key: the files are then called unauthenticated"
+    )
     _add_expectations(check)
+    check.add_argument(
+        "--context-from-path",
+        metavar="TEMPLATE",
+        help="the context that each file must have, made of its path: {parent} the name of its folder, {stem} its name without suffix, {name}, "
+        "{path} its path below the folder that was given; such as '{parent}/{stem}'",
+    )
+    _add_policy(check)
+    check.add_argument("--versions", action="store_true", help="warn where the installed libraries are not of the versions that wrote the file")
     check.add_argument(
         "--bundle", metavar="FILE", help="an OpenSSF Model Signing bundle, made with an elliptic-curve key, that must list every file as it is"
     )
@@ -157,8 +193,16 @@ def _parser() -> argparse.ArgumentParser:
         help="a public elliptic-curve key that may have made the bundle, beside those of --key",
     )
     check.add_argument("--pins", metavar="FILE", help="a pins file that every file must satisfy: see `safepickle pins`")
-    check.add_argument("--format", choices=("text", "json"), default="text", help="the form of the report (default text)")
-    check.set_defaults(run=_verify)
+    check.add_argument(
+        "--format",
+        choices=("text", "json", "jsonl", "sarif", "junit", "github", "gitlab"),
+        help="the form of the report (default text; in GitHub Actions github, with a step summary)",
+    )
+    check.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
+    noise = check.add_mutually_exclusive_group()
+    noise.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
+    noise.add_argument("-v", "--verbose", action="store_true", help="say on stderr what was passed over or left out, too")
+    check.set_defaults(run=_verify, misused=check.error)
 
     show = commands.add_parser(
         "inspect",
@@ -537,6 +581,8 @@ def _each(paths: Iterable[str], run: Callable[[str], str], done: str) -> int:
 
 
 def _pins(options: argparse.Namespace, *, must_exist: bool) -> Pins:
+    from .pins import Pins
+
     try:
         return Pins.read(options.pins)
     except FileNotFoundError:
@@ -548,18 +594,22 @@ def _pins(options: argparse.Namespace, *, must_exist: bool) -> Pins:
 
 
 def _pins_check(options: argparse.Namespace) -> int:
+    from .rendering import summary_of
+
     expected = _expected(options)
     key, pins = _keys(options.key), _pins(options, must_exist=True)
 
     def run(path: str) -> str:
         info = verify(path, key=key, **expected)
         pins.check(info)
-        return f"as pinned, {_summary(info)}"
+        return f"as pinned, {summary_of(info)}"
 
     return _each(options.paths, run, "as pinned")
 
 
 def _pins_update(options: argparse.Namespace) -> int:
+    from .rendering import summary_of
+
     expected = _expected(options)
     key, before = _keys(options.key), _pins(options, must_exist=False)
     pins = before
@@ -568,7 +618,7 @@ def _pins_update(options: argparse.Namespace) -> int:
         nonlocal pins
         info = verify(path, key=key, **expected)
         pins = pins.updated(info, exact=options.exact)
-        return f"pinned, {_summary(info)}"
+        return f"pinned, {summary_of(info)}"
 
     code = _each(options.paths, run, "pinned")
     # All or nothing: a file that was refused leaves the pins as they were.
@@ -605,7 +655,7 @@ def _lock(options: argparse.Namespace) -> int:
         return _lock_verify(options)
     if not options.paths:
         raise _CannotError("name what to lock: files, or folders; or check files against the lock, with --verify")
-    from . import lockfile
+    from . import lockfile, rendering
 
     expected = _expected(options)
     key = _keys(options.key)
@@ -616,7 +666,7 @@ def _lock(options: argparse.Namespace) -> int:
         # First, so that a file that can have no name is not read.
         name = before.name_of(path)
         found[name], info = lockfile.verified(path, key, **expected)
-        return _summary(info)
+        return rendering.summary_of(info)
 
     code = _each(options.paths, run, "verified")
     if code != OK:
@@ -682,69 +732,134 @@ def _expected(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    key = _keys(options.key)
-    expected = _expected(options)
-    pins = None if options.pins is None else _pins(options, must_exist=True)
+    from . import gate
+
+    if not options.paths and options.files_from is None:
+        options.misused("name what to verify: files, folders, patterns, - for stdin, or --files-from FILE")
+    expected = _gate_expectations(options)
+    if isinstance(expected, gate.Checked):
+        return _verdict(options, [expected], 1)
+    more = [] if options.files_from is None else gate.listed(_list_of(options))
+    found = gate.files(options.paths, more=more, exclude=options.exclude, follow_symlinks=options.follow_symlinks)
+    if options.verbose:
+        for path, why in found.left_out:
+            print(f"{_printable(path)}: {why}", file=sys.stderr)
+    stdin = sys.stdin.buffer if "-" in options.paths else None
+    code, used = _verdict_of(options, gate.check_all(found.candidates, expected, stdin), len(found.candidates))
+    unused = [each for each in (*options.paths, *more) if each not in used]
+    if code == OK and not options.allow_empty and (unused if not more else not used):
+        where = f" below {unused[0]}" if unused and os.path.isdir(unused[0]) else ""
+        raise _CannotError(f"there is no model{where}, so nothing was verified: name the right folder, or say --allow-empty")
+    return code
+
+
+def _gate_expectations(options: argparse.Namespace) -> gate.Expectations | gate.Checked:
+    """Return what every file must be; where the bundle itself is refused, what there is to say of that."""
+    from . import gate
+
+    asked = _expected(options)
+    container.check_expected(options.context, options.min_serial)
+    if options.context is not None and options.context_from_path is not None:
+        raise _CannotError("--context and --context-from-path both say what the context is: give one of them")
+    if options.structure_only:
+        given = [
+            name
+            for name, value in (("--key", options.key), ("--pins", options.pins), ("--bundle", options.bundle), ("--bundle-key", options.bundle_key))
+            if value
+        ]
+        if given or options.threshold != 1:
+            raise _CannotError(f"--structure-only checks no signature, and {(given or ['--threshold'])[0]} asks for one: leave one of them out")
     if options.bundle_key and options.bundle is None:
         raise _CannotError("--bundle-key says who may have made a bundle, and no --bundle names one: nothing would be checked with it")
+    key = None if options.structure_only else _keys(options.key)
+    pins = None if options.pins is None else _pins(options, must_exist=True)
+    bundle = None
+    if options.bundle is not None and key is not None:
+        try:
+            bundle = _bundle(options, key)
+        except (FormatError, AuthenticationError) as error:
+            return gate.bundle_refused(options.bundle, error)
+    return gate.Expectations(
+        key,
+        _chosen_policy(options),
+        asked["context"],
+        "" if options.context_from_path is None else gate.template(options.context_from_path),
+        asked["min_serial"],
+        asked["threshold"],
+        pins,
+        bundle,
+        os.path.dirname(options.bundle or ""),
+        options.versions,
+    )
+
+
+def _list_of(options: argparse.Namespace) -> bytes:
+    if options.files_from == "-":
+        if "-" in options.paths:
+            raise _CannotError("stdin can be read once: it is either the list of files or the file")
+        return sys.stdin.buffer.read()
     try:
-        bundle = None if options.bundle is None else _bundle(options, key)
-    except (FormatError, AuthenticationError) as error:
-        return _verdict(options, [(options.bundle, None, error)])
-    root = os.path.dirname(options.bundle or "")
-    return _verdict(options, ((path, *_verified(path, key, expected, pins, bundle, root)) for path in _files(options.paths)))
+        with open(options.files_from, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise _CannotError(f"{options.files_from} cannot be read: {error.strerror}") from None
 
 
-def _verdict(options: argparse.Namespace, found: Iterable[tuple[str, Info | None, Exception | None]]) -> int:
-    """Print the report of `verify`, each line as soon as it is known, and return the exit code."""
-    results = []
-    for path, info, error in found:
-        results.append((path, info, error))
-        if options.format == "text":
-            print(f"{_printable(path)}: " + (_summary(info) if info is not None else f"REFUSED: {type(error).__name__}: {error}"))
-    refused = sum(error is not None for _, _, error in results)
-    if options.format == "json":
-        report = [_result(path, info, error) for path, info, error in results]
-        print(json.dumps({"files": report, "verified": len(results) - refused, "refused": refused}, indent=2))
-    else:
-        print(f"{len(results) - refused} verified, {refused} refused", file=sys.stderr)
-    return REFUSED if refused else OK
+def _verdict(options: argparse.Namespace, found: Iterable[gate.Checked], total: int) -> int:
+    return _verdict_of(options, found, total)[0]
+
+
+def _verdict_of(options: argparse.Namespace, found: Iterable[gate.Checked], total: int) -> tuple[int, set[str]]:
+    """Deliver the report of `verify`, text as soon as it is known; return the exit code and the arguments that named a model."""
+    from . import rendering, reporting
+
+    form = options.format
+    actions = form is None and os.environ.get("GITHUB_ACTIONS") == "true" and options.output is None
+    form = form or ("github" if actions else "text")
+    colour = options.output is None and reporting.colours(os.environ, terminal=sys.stdout.isatty())
+    checked: list[gate.Checked] = []
+    said: list[str] = []
+    with _Progress(total, "verified") as progress:
+        for each in found:
+            checked.append(each)
+            if form == "text" and (each.findings or not options.quiet):
+                lines = list(rendering.text_of(each, colour=colour))
+                if options.output is None:
+                    progress.say(lines)
+                else:
+                    said += lines
+            if options.verbose and each.passed_over:
+                print(f"{_printable(each.path)}: no model, passed over", file=sys.stderr)
+            progress.step()
+    code = REFUSED if any(each.refused for each in checked) else OK
+    if form != "text":
+        _deliver(options.output, rendering.FORMATS[form](checked, __version__, _repository(), code))
+    elif options.output is not None:
+        _deliver(options.output, "".join(f"{line}\n" for line in said))
+    if actions and os.environ.get("GITHUB_STEP_SUMMARY"):
+        _summarize(os.environ["GITHUB_STEP_SUMMARY"], rendering.step_summary(checked))
+    if form in ("text", "github") and not options.quiet:
+        print(rendering.said_of(checked, structure_only=options.structure_only), file=sys.stderr)
+    return code, {each.origin for each in checked if not each.passed_over}
+
+
+def _summarize(path: str, text: str) -> None:
+    """Add to the summary of the step; that it cannot be written changes no verdict."""
+    try:
+        with open(path, "a", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+    except OSError as error:
+        print(f"safepickle: the step summary cannot be written: {error.strerror}", file=sys.stderr)
 
 
 def _bundle(options: argparse.Namespace, key: Keyring) -> openssf.Bundle:
+    from . import openssf
+
     try:
         more = [openssf.BundleKey.read(path) for path in options.bundle_key]
         return openssf.authenticate(openssf.read_bundle(options.bundle), openssf.bundle_keys(key, more))
     except OSError as error:
         raise _CannotError(f"{options.bundle} cannot be read: {error.strerror}") from None
-
-
-def _verified(
-    path: str, key: AnyKey, expected: dict[str, Any], pins: Pins | None, bundle: openssf.Bundle | None, root: str
-) -> tuple[Info | None, Exception | None]:
-    try:
-        if bundle is None:
-            info = verify(sys.stdin.buffer if path == "-" else path, key=key, **expected)
-        else:
-            with contextlib.ExitStack() as stack:
-                file = sys.stdin.buffer if path == "-" else stack.enter_context(io.FileIO(path, "rb"))
-                name = None if bundle.single or path == "-" else openssf.resource_name(path, root)
-                # The bytes that are verified are those whose digest is compared: the file is read once.
-                reader: Any = bundle.reader(file, name)
-                info = verify(reader, key=key, **expected)
-                reader.finish()
-        if pins is not None:
-            pins.check(info)
-        return info, None
-    except (SafePickleError, OSError, TypeError) as error:
-        # A file that cannot be read is refused, never skipped; so is one whose name looks like a key (TypeError).
-        return None, error
-
-
-def _result(path: str, info: Info | None, error: Exception | None) -> dict[str, Any]:
-    if info is None:
-        return {"path": path, "status": "refused", "error": type(error).__name__, "message": str(error)}
-    return {"path": path, "status": "verified", **_fields(info)}
 
 
 def _files(paths: Iterable[str]) -> Iterator[str]:
@@ -780,6 +895,8 @@ def _unreadable(error: OSError) -> None:
 
 
 def _inspect(options: argparse.Namespace) -> int:
+    from .rendering import fields_of
+
     source = sys.stdin.buffer if options.path == "-" else options.path
     if options.path != "-" and not os.path.lexists(options.path):
         raise _CannotError(f"{options.path} does not exist")
@@ -792,11 +909,11 @@ def _inspect(options: argparse.Namespace) -> int:
         print(f"{_printable(options.path)}: REFUSED: {type(error).__name__}: {error}")
         return REFUSED
     if options.format == "json":
-        print(json.dumps(_fields(info), indent=2))
+        print(json.dumps(fields_of(info), indent=2))
         return OK
     if not info.authenticated:
         print("UNTRUSTED: no key was given, so whoever wrote the file chose everything below")
-    for name, value in _fields(info).items():
+    for name, value in fields_of(info).items():
         print(f"{name + ':':<18}{_text(value)}")
     return OK
 
@@ -1136,38 +1253,6 @@ def _demo(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise _CannotError(f"the demo trains models and needs {error.name}: from the checkout, pip install '.[sklearn]'") from None
     return run()
-
-
-def _summary(info: Info) -> str:
-    parts = [f"verified, signed by {', '.join(info.trusted_key_ids)}"]
-    if info.context is not None:
-        parts.append(f"context {info.context}")
-    if info.serial is not None:
-        parts.append(f"serial {info.serial}")
-    return ", ".join(parts)
-
-
-def _fields(info: Info) -> dict[str, Any]:
-    """Return what a header says, as JSON values in the order in which people read them."""
-    return {
-        "authenticated": info.authenticated,
-        "trusted_key_ids": list(info.trusted_key_ids),
-        "signatures": [{"suite": each.suite, "key_id": each.key_id} for each in info.signatures],
-        "context": info.context,
-        "serial": info.serial,
-        "created": info.created.isoformat(),
-        "expires": None if info.expires is None else info.expires.isoformat(),
-        "python": info.python,
-        "platform": info.platform,
-        "libraries": dict(info.libraries),
-        "program_bytes": info.program_bytes,
-        "buffers": len(info.buffer_bytes),
-        "buffer_bytes": sum(info.buffer_bytes),
-        "compression": info.compression,
-        "stored_bytes": info.stored_bytes,
-        "header_sha256": info.header_sha256,
-        "metadata": info.metadata,
-    }
 
 
 def _text(value: Any) -> str:

@@ -420,6 +420,12 @@ def _checked_serial(serial: int | None, name: str) -> int | None:
     return serial
 
 
+def check_expected(context: str | None, min_serial: int | None) -> None:
+    """Return if a file can have this context and serial, or they are None. Raises `ValueError`."""
+    _checked_context(context)
+    _checked_serial(min_serial, "min_serial")
+
+
 def _checked_expiry(expires: datetime | timedelta | int | None, created: int) -> int | None:
     if expires is None:
         return None
@@ -488,16 +494,24 @@ def open(  # noqa: A001 - "open" is the field's word, and callers say container.
 
 
 def unverified(
-    file: File, *, max_body_bytes: int = MAX_INTEGER, max_expansion: int = DEFAULT_EXPANSION
+    file: File,
+    *,
+    context: str | None = None,
+    min_serial: int | None = None,
+    max_body_bytes: int = MAX_INTEGER,
+    max_expansion: int = DEFAULT_EXPANSION,
+    now: Callable[[], float] | None = None,
 ) -> tuple[UntrustedInfo, bytes, tuple[memoryview, ...]]:
     """Return what the container in `file` claims, its program and its buffers: whole and consistent, but nobody vouches for them.
 
-    That is for a check of the structure where there is no key. It makes no `Opened`, so nothing can be built from it. Raises as `open` does.
+    That is for a check of the structure where there is no key. It makes no `Opened`, so nothing can be built from it. Raises as `open` does;
+    for a file that says to be expired only if `now` says what time it is.
     """
     with _source(file) as source:
         front = _read_front(source)
         _check_header_padding(source, front)
         header = _parse_header(front.raw)
+        _check_expectations(header, context, min_serial, -1 if now is None else int(now()))
         program, buffers = _content(source, None, front, header, max_body_bytes, max_expansion)
     return _info(UntrustedInfo, front, header, ()), program, buffers
 
@@ -741,7 +755,8 @@ def _is_plain_file(file: Any) -> bool:
 def _read_front(source: _Source) -> _Front:
     prefix = source.read(PREFIX.size)
     if prefix[: len(MAGIC)] != MAGIC:
-        raise UnsignedError(_what_it_is(prefix + source.read(_SNIFF_BYTES)))
+        cut = "truncated" if MAGIC.startswith(prefix) else ""
+        raise UnsignedError(_what_it_is(prefix + source.read(_SNIFF_BYTES)), about=cut)
     if len(prefix) < PREFIX.size:
         _truncated("the prefix", PREFIX.size, len(prefix))
     _, version, count, block_bytes, header_bytes = PREFIX.unpack(prefix)
@@ -911,13 +926,18 @@ def _check_expectations(header: _Header, context: str | None, min_serial: int | 
         said = "no context" if header.context is None else f"the context {header.context!r}"
         raise AuthenticationError(
             f"the file was signed for {said} and you expect {context!r}: it is a genuine file of something else; "
-            f"load the right file, or sign this one with context={context!r}"
+            f"load the right file, or sign this one with context={context!r}",
+            about="context",
         )
     if _checked_serial(min_serial, "min_serial") is not None and (header.serial is None or header.serial < (min_serial or 0)):
         said = "no serial" if header.serial is None else f"serial {header.serial}"
-        raise AuthenticationError(f"the file has {said} and you expect at least {min_serial}: it may be an old one put back; load the current file")
+        raise AuthenticationError(
+            f"the file has {said} and you expect at least {min_serial}: it may be an old one put back; load the current file", about="serial"
+        )
     if header.expires is not None and now >= header.expires:
-        raise AuthenticationError(f"the file expired at {_time(header.expires).isoformat()}: load a newer one, or have it signed again")
+        raise AuthenticationError(
+            f"the file expired at {_time(header.expires).isoformat()}: load a newer one, or have it signed again", about="expired"
+        )
 
 
 def _checked_threshold(threshold: int) -> int:
@@ -1012,7 +1032,8 @@ def _check_chunk(number: int, found: bytes, header: _Header) -> None:
         where = f"from byte {number * header.chunk_bytes}" if header.compression is None else "compressed"
         raise AuthenticationError(
             f"chunk {number} of the body ({where}) does not have the signed SHA-256: "
-            "the file was changed after it was signed, or it is damaged; fetch it again from where it was made"
+            "the file was changed after it was signed, or it is damaged; fetch it again from where it was made",
+            about="tampered",
         )
 
 
@@ -1102,11 +1123,13 @@ def _time(seconds: int) -> datetime:
 
 
 def _appended(what: str) -> NoReturn:
-    raise FormatError(f"{what} the end of the container: something was appended; fetch the file again from where it was made")
+    raise FormatError(f"{what} the end of the container: something was appended; fetch the file again from where it was made", about="appended")
 
 
 def _truncated(what: str, expected: int, found: int) -> NoReturn:
-    raise FormatError(f"{what} ends after {max(found, 0)} of {expected} bytes: the file is cut off; fetch it again from where it was made")
+    raise FormatError(
+        f"{what} ends after {max(found, 0)} of {expected} bytes: the file is cut off; fetch it again from where it was made", about="truncated"
+    )
 
 
 # --- signing again ---------------------------------------------------------------------------------------------
@@ -1193,6 +1216,12 @@ _KNOWN_BEGINNINGS: Final = (
 )
 _MARKUP: Final = (b"<!doctype", b"<html", b"<?xml", b"<error")
 _UNSIGNED_HINT: Final = "safepickle loads only what a trusted key signed"
+
+
+def like_container(head: bytes) -> bool:
+    """Tell whether a file that begins like this is a container, or was one before it was cut off or moved in text mode."""
+    mangled = tuple(beginning for beginning, name in _KNOWN_BEGINNINGS if "moved in text mode" in name)
+    return bool(head) and (head.startswith((MAGIC, *mangled)) or MAGIC.startswith(head))
 
 
 def _what_it_is(head: bytes) -> str:

@@ -50,7 +50,15 @@ def _unless_words(match: re.Match[str]) -> str:
 
 
 class SafePickleError(Exception):
-    """Root of every refusal of safepickle."""
+    """Root of every refusal of safepickle.
+
+    `about` says in a stable word what did not hold where the class does not: "context", "serial", "expired", "threshold", "tampered",
+    "truncated" or "appended", else "".
+    """
+
+    def __init__(self, message: str = "", *, about: str = "") -> None:
+        super().__init__(message)
+        self.about = about
 
 
 class KeyringError(SafePickleError):

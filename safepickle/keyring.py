@@ -243,7 +243,8 @@ class Keyring:
             ignored = f"; not counted: {'; '.join(skipped)}" if skipped else ""
             raise AuthenticationError(
                 f"{len(set(good))} trusted key(s) signed the file ({', '.join(good)}) and threshold={threshold} asks for more{ignored}; "
-                "have another trusted key sign it"
+                "have another trusted key sign it",
+                about="threshold",
             )
         return tuple(good)
 

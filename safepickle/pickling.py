@@ -28,7 +28,7 @@ from .container import File, Info
 from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
 from .keyring import AnyKey, as_keyring
 from .machine import DEFAULT_LIMITS, Limits, trace
-from .policy import Admitted, Allow, Name, Policy, Use, admit, chosen
+from .policy import DISTRIBUTIONS, Admitted, Allow, Name, Policy, Use, admit, chosen
 
 __all__ = ["built", "dump", "dumps", "load", "loads"]
 
@@ -37,9 +37,6 @@ OnMismatch = Literal["error", "warn", "ignore"]
 
 # Smaller arrays stay in the program, where they cost less than an entry in the header and an aligned place.
 OUT_OF_BAND_BYTES: Final = 4096
-
-# Import name -> distribution name, where they differ, for pip pins.
-_DISTRIBUTIONS: Final = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "dateutil": "python-dateutil"}
 
 
 def dump(
@@ -460,7 +457,7 @@ def _compare_versions(info: Info, on_mismatch: OnMismatch) -> None:
     if not different:
         return
     said = ", ".join(f"{name} {version} (here: {running.get(name, 'none')})" for name, version in sorted(different.items()))
-    pins = " ".join(f'"{_DISTRIBUTIONS.get(name, name)}=={version}"' for name, version in sorted(different.items()))
+    pins = " ".join(f'"{DISTRIBUTIONS.get(name, name)}=={version}"' for name, version in sorted(different.items()))
     message = f"the file was written with {said}; a model may predict differently with another version; to match it: pip install {pins}"
     if on_mismatch == "error":
         raise VersionMismatchError(message)

@@ -36,7 +36,7 @@ from .checks import CHECKS, UNKNOWN, Findings
 from .errors import LimitError, PolicyError, SafePickleError
 from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, paths
 
-__all__ = ["STATES", "Admitted", "Allow", "Name", "Policy", "Rule", "admit", "chosen", "rule_for", "unruled"]
+__all__ = ["DISTRIBUTIONS", "STATES", "Admitted", "Allow", "Name", "Policy", "Rule", "admit", "chosen", "rule_for", "unruled"]
 
 Name = tuple[str, str]
 Matcher = Callable[[Any, "_Judge"], bool]
@@ -46,6 +46,8 @@ VERBS: Final = ("new", "state", "call", "refer")
 ITEMS: Final = ("append", "setitem")
 STATES: Final = ("dict", "slots", "dict+slots")
 _ALLOWED_VERBS: Final = frozenset(("new", "state", "refer"))
+# Import name -> distribution name, where they differ, for pip pins.
+DISTRIBUTIONS: Final = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "dateutil": "python-dateutil"}
 DEFAULT_PACKS: Final = ("python", "numpy", "scipy", "sklearn", "pandas")
 
 _PACKS: Final = Path(__file__).parent / "packs"

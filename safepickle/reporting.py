@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
-from .scanning import VERDICTS, Finding, Report
+from .findings import VERDICTS, Finding, Report
 
-__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "colours", "escaped", "summary", "text_of", "unread"]
+__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "colours", "escaped", "fingerprint", "summary", "text_of", "unread", "uri_of"]
 
 SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 INFORMATION: Final = "https://pypi.org/project/safepickle-ml/"
@@ -29,7 +29,7 @@ _MAX_MESSAGE: Final = 2000
 
 _COLOURS: Final = {"hostile": "1;31", "outside policy": "33", "unreadable": "35", "signed": "32", "within policy": "32"}
 # "unreadable" is no less than "hostile": else a hostile file would be damaged a little, to pass a gate that stops at errors only.
-_LEVELS: Final = {"hostile": "error", "unreadable": "error", "outside policy": "warning"}
+_LEVELS: Final = {"hostile": "error", "unreadable": "error", "outside policy": "warning", "refused": "error", "warning": "warning"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,13 +272,13 @@ def as_json(files: Sequence[Scanned], version: str) -> str:
     return json.dumps(value, indent=2) + "\n"
 
 
-def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int) -> str:
+def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int, table: Mapping[str, Rule] = RULES) -> str:
     """Return the report as SARIF 2.1.0, with paths relative to `root`, the top of the repository.
 
     Results are the findings; the rule table has every rule, those that only these findings name included. A result keeps its fingerprint
     when the bytes before it move: that is made of rule, file, member, name and message, its numbers left out.
     """
-    rules = dict.fromkeys(RULES)
+    rules = dict.fromkeys(table)
     rules.update(dict.fromkeys(finding.rule for each in files for finding in each.report.findings))
     places = {rule: place for place, rule in enumerate(rules)}
     run = {
@@ -288,7 +288,7 @@ def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int) 
                 "version": version,
                 "semanticVersion": version,
                 "informationUri": INFORMATION,
-                "rules": [_rule(name) for name in rules],
+                "rules": [_rule(name, table) for name in rules],
                 "notifications": [_NOT_READ],
             }
         },
@@ -306,11 +306,11 @@ def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int) 
     return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
 
 
-def _rule(name: str) -> dict[str, Any]:
+def _rule(name: str, table: Mapping[str, Rule]) -> dict[str, Any]:
     spoken = "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))
     # SARIF wants a second name that is not the first one again.
     identity = {"id": _whole(name), "name": f"{spoken}Finding" if spoken.lower() in ("", name.lower()) else spoken}
-    rule = RULES.get(name)
+    rule = table.get(name)
     if rule is None:
         # A scan that is newer than this table.
         return {
@@ -332,7 +332,7 @@ def _rule(name: str) -> dict[str, Any]:
 def _results(scanned: Scanned, root: str, places: Mapping[str, int]) -> Iterator[dict[str, Any]]:
     seen: Counter[str] = Counter()
     for finding in scanned.report.findings:
-        digest = _digest(_uri(scanned.path, root), finding)
+        digest = fingerprint(uri_of(scanned.path, root), finding)
         seen[digest] += 1
         properties: dict[str, Any] = {"verdict": finding.verdict}
         properties |= {key: _whole(value) for key, value in (("name", finding.name), ("advisory", finding.advisory)) if value}
@@ -356,14 +356,15 @@ def _said(finding: Finding) -> str:
     return f"{place}{finding.message}" + (f" ({finding.advisory})" if finding.advisory else "")
 
 
-def _digest(uri: str, finding: Finding) -> str:
+def fingerprint(uri: str, finding: Finding) -> str:
+    """Return what names a finding for good: made of rule, file, member, name and message, its numbers left out."""
     message = re.sub(r"[0-9]+", "0", finding.message)
     parts = (finding.rule, uri, finding.where, finding.name, message)
     return hashlib.sha256("\0".join(_whole(part) for part in parts).encode()).hexdigest()
 
 
 def _location(path: str, root: str, finding: Finding | None = None) -> dict[str, Any]:
-    artifact: dict[str, Any] = {"uri": _uri(path, root)}
+    artifact: dict[str, Any] = {"uri": uri_of(path, root)}
     if not artifact["uri"].startswith("file:"):
         artifact["uriBaseId"] = "%SRCROOT%"
     physical: dict[str, Any] = {"artifactLocation": artifact}
@@ -395,7 +396,7 @@ def _notification(scanned: Scanned, root: str) -> dict[str, Any]:
     }
 
 
-def _uri(path: str, root: str) -> str:
+def uri_of(path: str, root: str) -> str:
     """Return the path relative to the root with forward slashes, each other byte percent-encoded; for a file elsewhere, an absolute URI."""
     if path == STDIN:
         return "stdin"

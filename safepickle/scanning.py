@@ -24,15 +24,13 @@ from typing import Any, Final
 from . import archives, container, gadgets, npy
 from .container import File
 from .errors import FormatError, LimitError, PolicyError, ProgramError, SafePickleError, elided
+from .findings import VERDICTS, Finding, Program, Report
 from .legacy import Computed, Deed, Extension, Persistent
 from .machine import Limits, trace
 from .policy import STATES, Allow, Policy, admit, chosen
 from .translating import LEAST_PROGRAM, TRANSLATED, Translation, translate, translate_array
 
 __all__ = ["VERDICTS", "Finding", "Program", "Report", "explained", "scan"]
-
-VERDICTS: Final = ("not a pickle", "signed", "within policy", "unreadable", "outside policy", "hostile")
-"""From best to worst. The first three are no finding."""
 
 # What a program begins with from protocol 2 on.
 _PROTO: Final = re.compile(rb"\x80[\x02-\x05]")
@@ -50,72 +48,6 @@ _SHOWN: Final = 50
 _AT: Final = re.compile(r"at byte (\d+) of the program: ")
 _PICKLE_SUFFIXES: Final = (".pkl", ".pickle", ".joblib", ".p", ".pck", ".pcl", ".skops", ".npy", ".npz", ".pt", ".pth", ".ckpt", ".spkl")
 _TORCH_MAGIC: Final = 0x1950A86A20F9469CFC6C
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One reason not to load a file."""
-
-    verdict: str
-    """"unreadable", "outside policy" or "hostile"."""
-    rule: str
-    """A stable name of the kind of finding, such as "hostile-name"."""
-    where: str
-    """The part of the file, as in "model.zip!archive/data.pkl"; empty for the file itself."""
-    offset: int | None
-    """Bytes from the beginning of that part, if known."""
-    message: str
-    name: str = ""
-    """The name that the program uses, as "module:name", if it is about one."""
-    advisory: str = ""
-    """Where a gadget of this kind was published, if it is about one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Program:
-    """One pickle program of a file."""
-
-    where: str
-    offset: int
-    """Where it begins, in bytes from the beginning of that part."""
-    end: int
-    protocol: int
-    kind: str
-    """"pickle" or "joblib"."""
-    names: tuple[str, ...]
-    """Every name that it uses, as "module:name", in the order of first use."""
-    verdict: str
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """What is in a file."""
-
-    verdict: str
-    """One of `VERDICTS`: the worst of all that is in it."""
-    format: str
-    """What the file is, as in "joblib, zlib-compressed"."""
-    size: int
-    """In bytes."""
-    sha256: str
-    findings: tuple[Finding, ...]
-    programs: tuple[Program, ...]
-
-    @property
-    def clean(self) -> bool:
-        """Whether every byte was understood and nothing is outside the policy. Of a signed file the signature was not checked."""
-        return not self.findings
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the report as JSON values."""
-        return {
-            "verdict": self.verdict,
-            "format": self.format,
-            "size": self.size,
-            "sha256": self.sha256,
-            "findings": [{name: getattr(each, name) for name in Finding.__slots__} for each in self.findings],
-            "programs": [{name: getattr(each, name) for name in Program.__slots__} for each in self.programs],
-        }
 
 
 def scan(file: File, *, policy: Policy | None = None, allow: Allow = (), limits: Limits | None = None) -> Report:

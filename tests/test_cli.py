@@ -235,16 +235,18 @@ def test_values_that_no_file_can_have_exit_with_2(models, options, capsys):
     assert capsys.readouterr().err.startswith("safepickle: ")
 
 
-def test_what_would_be_passed_over_in_a_folder_exits_with_2(models, tmp_path, capsys):
+def test_what_would_be_passed_over_in_a_folder_is_a_finding(models, tmp_path, capsys):
     """Exit 0 says that everything below the folder was verified."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
     link = models / "linked"
-    link.symlink_to(tmp_path)
-    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 2
-    assert "symbolic link" in capsys.readouterr().err
+    link.symlink_to(outside)
+    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 1
+    assert "linked: REFUSED: unreadable: a symbolic link to what is not looked at" in capsys.readouterr().out
     link.unlink()
     os.mkfifo(models / "pipe.spkl")
-    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 2
-    assert "not a regular file" in capsys.readouterr().err
+    assert main(["verify", str(models), "--key", "env:SP_KEY"]) == 1
+    assert "pipe.spkl: REFUSED: unreadable: a named pipe" in capsys.readouterr().out
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")

@@ -41,6 +41,7 @@ BELOW: dict[str, set[str]] = {
     "machine": {"errors", "atoms"},
     "legacy": {"errors", "machine"},
     "npy": {"errors"},
+    "findings": set(),
     "translating": {"errors", "machine", "checks", "legacy", "npy"},
     "checks": {"errors", "machine"},
     "policy": {"errors", "machine", "checks"},
@@ -62,10 +63,13 @@ BELOW: dict[str, set[str]] = {
     "gadgets": {"files"},
     "adopting": {"errors", "container", "machine", "policy", "pickling", "translating", "archives", "npy"},
     "explaining": {"machine", "legacy", "gadgets"},
-    "scanning": {"errors", "container", "machine", "legacy", "explaining", "translating", "archives", "npy", "gadgets", "policy"},
-    "reporting": {"scanning"},
     "revisions": set(),
     "differing": {"errors", "container", "keyring", "machine", "policy", "scanning"},
+    "scanning": {"errors", "container", "machine", "legacy", "explaining", "translating", "archives", "npy", "gadgets", "policy", "findings"},
+    "reporting": {"findings"},
+    # The gate: which files must be signed, and whether each is as expected.
+    "gate": {"errors", "files", "keyring", "chunks", "container", "openssf", "machine", "policy", "pins", "scanning", "findings", "walking"},
+    "rendering": {"container", "findings", "reporting", "gate"},
     "walking": set(),
     "comparing": set(),
     "original": {"comparing"},
@@ -107,6 +111,8 @@ BELOW: dict[str, set[str]] = {
         "scanning",
         "explaining",
         "reporting",
+        "gate",
+        "rendering",
         "walking",
         "converting",
         "suggesting",
@@ -130,8 +136,9 @@ ONLY: dict[str, set[str]] = {
     "cryptography": {"keys", "openssf"},
     "argparse": {"cli"},
     "tomllib": {"policy", "files", "gadgets"},
+    # gate reads the versions of what is installed, and imports none of it.
     # keys finds an adapter of a key service when a URI names one; adapters stand above it. chunks finds zstd, by either of its two names.
-    "importlib": {"__init__", "pickling", "keys", "chunks"},
+    "importlib": {"__init__", "pickling", "keys", "chunks", "gate"},
     # revisions asks git for a file of a revision.
     "subprocess": {"demo", "rehearsing", "converting", "revisions"},
     # comparing reads inputs and writes answers, without pickle.

@@ -13,6 +13,7 @@ import io
 import json
 import ntpath
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -39,7 +40,8 @@ MAC = SecretKey.from_bytes(bytes(range(40)))
 SIGNER = PrivateKey(ECDSA_P256, hashlib.sha256(b"the signer of test_openssf").digest())
 P384 = ec.derive_private_key(1 << 300, ec.SECP384R1())
 OTHER = PrivateKey(ECDSA_P256, hashlib.sha256(b"another signer of test_openssf").digest())
-CONTENT = b"".join(container.seal(b"a program", [memoryview(b"0123456789" * 50)], Keyring(MAC), now=lambda: 1_700_000_000.0))
+PROGRAM = pickle.dumps([1.5, "0123456789" * 50], 5)
+CONTENT = b"".join(container.seal(PROGRAM, [], Keyring(MAC), now=lambda: 1_700_000_000.0))
 
 IN_TOTO = "application/vnd.in-toto+json"
 Change = Callable[[Any], Any]
@@ -721,7 +723,7 @@ def test_what_was_hashed_cannot_be_changed_afterwards_by_the_file():
 def test_a_container_can_be_opened_for_loading_through_the_reader():
     opened = authenticate(GOOD, bundle_keys(None, KEYS))
     reader = opened.reader(io.BytesIO(CONTENT), None)
-    assert container.open(reader, Keyring(MAC)).program == b"a program"  # type: ignore[arg-type]
+    assert container.open(reader, Keyring(MAC)).program == PROGRAM  # type: ignore[arg-type]
     assert reader.finish().file_bytes == len(CONTENT)
 
 
@@ -1032,7 +1034,7 @@ def test_exit_codes_of_verify_with_a_bundle(arguments: str, code: int, text: str
 @pytest.mark.parametrize("how", ["another container", "one byte"])
 def test_verify_refuses_a_file_that_is_not_the_one_of_the_bundle(how: str, place: Path, capsys: pytest.CaptureFixture[str]):
     """Also one that our own key signed: it is the bundle that says which."""
-    other = b"".join(container.seal(b"another", [], Keyring(MAC)))
+    other = safepickle.dumps("another", key=MAC)
     (place / "model.spkl").write_bytes(other if how == "another container" else CONTENT[:-1] + bytes([CONTENT[-1] ^ 1]))
     assert cli.main(["verify", "model.spkl", "--key", "env:SP_MAC"]) == (0 if how == "another container" else 1)
     capsys.readouterr()
@@ -1043,7 +1045,7 @@ def test_verify_refuses_a_file_that_is_not_the_one_of_the_bundle(how: str, place
 
 
 def test_verify_judges_each_file_of_a_folder_by_its_name_in_the_bundle_of_the_folder(place: Path, capsys: pytest.CaptureFixture[str]):
-    second = b"".join(container.seal(b"second", [], Keyring(MAC)))
+    second = safepickle.dumps("second", key=MAC)
     folder = laid(place / "models", {"a.spkl": CONTENT, "sub/b.spkl": second})
     (folder / "model.sig").write_bytes(bundle(statement({"a.spkl": CONTENT, "sub/b.spkl": second}, "models")))
     arguments = "--bundle models/model.sig --bundle-key signer.pub --key env:SP_MAC"

@@ -1,0 +1,362 @@
+"""Reports of `safepickle verify`: text for people, and what pipelines read. It renders, and judges nothing.
+
+Paths, messages and names are text that somebody else chose: each format escapes what would end a field or a line of it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+from xml.sax.saxutils import escape, quoteattr
+
+from .container import Info
+from .findings import Finding, Report
+from .reporting import Rule, Scanned, as_sarif, escaped, fingerprint, uri_of
+
+if TYPE_CHECKING:
+    from .gate import Checked
+
+__all__ = ["FORMATS", "RULES", "fields_of", "line_of", "said_of", "step_summary", "summary_of", "text_of"]
+
+_GREEN: Final = "32"
+_RED: Final = "1;31"
+_MAX_ROWS: Final = 200
+
+_FETCH: Final = "Do not load the file. Fetch it again from where it was made, or find out who changed it."
+_AGAIN: Final = "Do not load the file. Find out who made it; if it is yours, sign it where the model is trained."
+
+RULES: Final[Mapping[str, Rule]] = {
+    "unsigned": Rule(
+        "A model is not signed",
+        "The content is a pickle, or holds one: in joblib, npz, torch or another form, whatever the name. Loading it runs what it says, and nobody "
+        "vouches for it.",
+        "Write it with safepickle.dump where the model is trained, or bring it over with `safepickle convert`; what is no model: --exclude.",
+        "error",
+        "8.5",
+    ),
+    "signature": Rule(
+        "A signature does not hold", "The file was changed after a trusted key signed it, or somebody forged it.", _FETCH, "error", "9.0"
+    ),
+    "tampered": Rule("The content is not what was signed", "A part of the body does not have the SHA-256 that was signed.", _FETCH, "error", "9.0"),
+    "truncated": Rule("A file is cut off", "It ends before what was signed ends, or is empty.", _FETCH, "error", "7.5"),
+    "appended": Rule("Something was appended to a file", "Bytes follow the end of what was signed.", _FETCH, "error", "8.0"),
+    "unknown-key": Rule("A file is signed by a key that is not trusted", "None of the keys that were given has signed it.", _AGAIN, "error", "8.0"),
+    "threshold": Rule(
+        "Too few trusted keys have signed", "Fewer keys than --threshold asks for vouch for it.", "Have it signed: `safepickle sign`.", "error", "7.0"
+    ),
+    "context": Rule(
+        "A file is signed for something else",
+        "Its context is not the one that is expected here: it is a genuine file in the wrong place.",
+        "Put the right file here, or sign this one with the right context.",
+        "error",
+        "7.5",
+    ),
+    "serial": Rule("A file is older than is accepted", "It may be an old one that somebody put back.", "Put the current file here.", "error", "7.0"),
+    "expired": Rule("A file has expired", "Nothing loads it any more.", "Replace it by a newer one, or have it signed again.", "error", "5.0"),
+    "pins": Rule(
+        "A file is not the pinned one",
+        "The pins accept another file or serial for its context, or none.",
+        "Review and update the pins.",
+        "error",
+        "7.0",
+    ),
+    "bundle": Rule("A bundle does not hold", "The detached signature is no valid one by a trusted key.", _FETCH, "error", "8.0"),
+    "policy": Rule(
+        "A signed program does what the policy does not allow",
+        "`load` refuses it whoever signed it: it uses a name, or does something with it, that no rule allows.",
+        "If it is a class of your own, read what its code does at load and allow it by its exact name (--allow, or a rule in a policy).",
+        "error",
+        "7.5",
+    ),
+    "program": Rule("A signed program is not as picklers write it", "`load` refuses it whoever signed it.", _AGAIN, "error", "7.5"),
+    "limit": Rule("A file passes a limit", "To check it would take more than the limits allow.", _AGAIN, "error", "7.0"),
+    "container": Rule("A container is damaged", "It is not a whole and canonical container.", _FETCH, "error", "7.5"),
+    "key": Rule("A key cannot be used", "With it the signature could not be checked.", "See the message, and check again.", "error", "7.0"),
+    "lfs-pointer": Rule(
+        "A Git LFS pointer stands in place of a file",
+        "The file itself was not fetched, so nothing was checked.",
+        "Run `git lfs pull`.",
+        "error",
+        "5.0",
+    ),
+    "dvc-pointer": Rule(
+        "A DVC pointer stands in place of a file", "The file itself was not fetched, so nothing was checked.", "Run `dvc pull`.", "error", "5.0"
+    ),
+    "versions": Rule(
+        "A file was written with other library versions",
+        "A model may predict differently, or not load, with another version.",
+        "Install the versions that the message names, or train and sign again with these.",
+        "warning",
+        "3.0",
+    ),
+    "unreadable": Rule(
+        "A file cannot be read",
+        "The operating system refused it, it is no regular file, or a link leads to what is not looked at: nothing is known of it.",
+        "Give the right to read it, move it away, follow links with --follow-symlinks, or leave it out with --exclude.",
+        "error",
+        "7.0",
+    ),
+    "failed": Rule(
+        "The check of a file failed unexpectedly",
+        "This is a fault of safepickle, and the file counts as refused.",
+        "Please report it.",
+        "error",
+        "7.0",
+    ),
+}
+
+
+# --- what there is to say -----------------------------------------------------------------------------------------
+
+
+def summary_of(info: Info) -> str:
+    """Return who signed a file, for what, and which one it is, in a line."""
+    if info.authenticated:
+        parts = [f"verified, signed by {', '.join(info.trusted_key_ids)}"]
+    else:
+        keys = ", ".join(each.key_id for each in info.signatures)
+        parts = [f"unauthenticated: no key was given, so nobody vouches for it; it claims key {keys}"]
+    if info.context is not None:
+        parts.append(f"context {info.context}")
+    if info.serial is not None:
+        parts.append(f"serial {info.serial}")
+    return ", ".join(parts)
+
+
+def fields_of(info: Info) -> dict[str, Any]:
+    """Return what a header says, as JSON values in the order in which people read them."""
+    return {
+        "authenticated": info.authenticated,
+        "trusted_key_ids": list(info.trusted_key_ids),
+        "signatures": [{"suite": each.suite, "key_id": each.key_id} for each in info.signatures],
+        "context": info.context,
+        "serial": info.serial,
+        "created": info.created.isoformat(),
+        "expires": None if info.expires is None else info.expires.isoformat(),
+        "python": info.python,
+        "platform": info.platform,
+        "libraries": dict(info.libraries),
+        "program_bytes": info.program_bytes,
+        "buffers": len(info.buffer_bytes),
+        "buffer_bytes": sum(info.buffer_bytes),
+        "compression": info.compression,
+        "stored_bytes": info.stored_bytes,
+        "header_sha256": info.header_sha256,
+        "metadata": info.metadata,
+    }
+
+
+def _counts(files: Sequence[Checked]) -> Counter[str]:
+    return Counter(each.status for each in files)
+
+
+def said_of(files: Sequence[Checked], *, structure_only: bool) -> str:
+    """Return how many files there were of each kind; what is no model is counted apart."""
+    counts = _counts(files)
+    good = "unauthenticated" if structure_only else "verified"
+    return f"{counts[good]} {good}, {counts['refused']} refused"
+
+
+def _place(path: str) -> str:
+    return "<stdin>" if path == "-" else path
+
+
+def _problems(files: Sequence[Checked]) -> Iterator[tuple[Checked, Finding]]:
+    for each in files:
+        for finding in each.findings:
+            yield each, finding
+
+
+# --- for people -------------------------------------------------------------------------------------------------
+
+
+def text_of(checked: Checked, *, colour: bool = False) -> Iterator[str]:
+    """Yield the lines for one file: what it is, or why it is refused, and indented beneath it the rest."""
+    if checked.passed_over:
+        return
+
+    def painted(text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+    path = escaped(checked.path)
+    if not checked.refused and checked.info is not None:
+        said = escaped(summary_of(checked.info))
+        word = checked.status
+        yield f"{path}: {painted(word, _GREEN)}{said.removeprefix(word)}"
+    for finding in checked.findings:
+        first, *rest = finding.message.split("\n")
+        word = painted("REFUSED", _RED) if finding.verdict == "refused" else "warning"
+        yield f"{path}: {word}: {checked.error or finding.rule}: {escaped(first)}"
+        yield from (f"    {escaped(line)}" for line in rest)
+
+
+# --- for machines -----------------------------------------------------------------------------------------------
+
+
+def line_of(checked: Checked) -> dict[str, Any]:
+    """Return what there is to say of one file as JSON values. The keys stay; new ones may be added."""
+    found = [
+        {"rule": each.rule, "level": "error" if each.verdict == "refused" else "warning", "offset": each.offset, "message": each.message}
+        for each in checked.findings
+    ]
+    value: dict[str, Any] = {"path": checked.path, "status": checked.status}
+    if checked.refused:
+        first = next(each for each in checked.findings if each.verdict == "refused")
+        value |= {"error": checked.error or first.rule, "rule": first.rule, "message": first.message}
+    elif checked.info is not None:
+        value |= fields_of(checked.info)
+    return {**value, "findings": found}
+
+
+def _as_json(files: Sequence[Checked], version: str, root: str, code: int) -> str:
+    counts = _counts(files)
+    value = {
+        "tool": "safepickle",
+        "version": version,
+        "files": [line_of(each) for each in files if not each.passed_over],
+        "verified": counts["verified"],
+        "unauthenticated": counts["unauthenticated"],
+        "refused": counts["refused"],
+        "passed_over": counts["passed over"],
+        "exit_code": code,
+    }
+    return json.dumps(value, indent=2) + "\n"
+
+
+def _as_jsonl(files: Sequence[Checked], version: str, root: str, code: int) -> str:
+    return "".join(json.dumps(line_of(each)) + "\n" for each in files if not each.passed_over)
+
+
+def _as_sarif(files: Sequence[Checked], version: str, root: str, code: int) -> str:
+    scanned = []
+    for each in files:
+        unread = next((finding.message for finding in each.findings if finding.rule in ("unreadable", "failed")), "")
+        scanned.append(Scanned(each.path, Report(each.status, "", each.size, "", each.findings, ()), unread))
+    log = json.loads(as_sarif(scanned, version, root, code, RULES))
+    counts = _counts(files)
+    log["runs"][0]["properties"] = {
+        "verified": counts["verified"],
+        "unauthenticated": counts["unauthenticated"],
+        "refused": counts["refused"],
+        "passedOver": counts["passed over"],
+    }
+    return json.dumps(log, indent=2) + "\n"
+
+
+def _xml(text: str, quote: Callable[[str], str]) -> str:
+    # XML 1.0 has no way to write most controls, not even as references, and no halves of characters.
+    return quote(re.sub("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", lambda match: ascii(match[0])[1:-1], text))
+
+
+def _as_junit(files: Sequence[Checked], version: str, root: str, code: int) -> str:
+    cases = [each for each in files if not each.passed_over]
+    failures = sum(each.refused for each in cases)
+    totals = f'tests="{len(cases)}" failures="{failures}" errors="0"'
+    lines = [
+        '<?xml version="1.0" encoding="UTF-8"?>',
+        f'<testsuites name="safepickle" {totals}>',
+        f'<testsuite name="safepickle verify" {totals} skipped="0" time="0">',
+    ]
+    for each in cases:
+        lines.append(f'<testcase name={_xml(_place(each.path), quoteattr)} classname="safepickle.verify" time="0">')
+        for finding in each.findings:
+            if finding.verdict == "refused":
+                first = finding.message.partition("\n")[0]
+                lines.append(
+                    f"<failure message={_xml(first, quoteattr)} type={_xml(finding.rule, quoteattr)}>{_xml(finding.message, escape)}</failure>"
+                )
+        said = [each.findings[0].message] if each.findings and not each.refused else [] if each.info is None else [summary_of(each.info)]
+        lines += [f"<system-out>{_xml(text, escape)}</system-out>" for text in said]
+        lines.append("</testcase>")
+    return "\n".join([*lines, "</testsuite>", "</testsuites>"]) + "\n"
+
+
+def _command(text: str, more: str = "") -> str:
+    """Escape text for a workflow command: in a property also what ends one."""
+    for each in f"%\r\n{more}":
+        text = text.replace(each, f"%{ord(each):02X}")
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
+def _as_github(files: Sequence[Checked], version: str, root: str, code: int) -> str:
+    lines = []
+    for each, finding in _problems(files):
+        level = "error" if finding.verdict == "refused" else "warning"
+        title = _command(f"safepickle: {finding.rule}", ":,")
+        where = "" if each.path == "-" else f"file={_command(_relative(each.path, root), ':,')},line=1,"
+        lines.append(f"::{level} {where}title={title}::{_command(f'{_place(each.path)}: {finding.message}')}")
+    counts = _counts(files)
+    good = [f"{counts[status]} {status}" for status in ("verified", "unauthenticated") if counts[status]]
+    lines.append(", ".join([*(good or ["0 verified"]), f"{counts['refused']} refused"]))
+    return "\n".join(lines) + "\n"
+
+
+def _relative(path: str, root: str) -> str:
+    """Return the path from the top of the repository, with slashes, as annotations name files."""
+    from urllib.parse import unquote
+
+    return unquote(uri_of(path, root).removeprefix("file://"), errors="backslashreplace")
+
+
+def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> str:
+    seen: Counter[str] = Counter()
+    value = []
+    # An empty report would read as if all were verified.
+    claimed = [
+        (each, Finding("unauthenticated", "unauthenticated", "", None, summary_of(each.info)))
+        for each in files
+        if each.status == "unauthenticated" and each.info
+    ]
+    for each, finding in [*_problems(files), *claimed]:
+        digest = fingerprint(uri_of(each.path, root), finding)
+        seen[digest] += 1
+        value.append(
+            {
+                "description": finding.message,
+                "check_name": f"safepickle/{finding.rule}",
+                "fingerprint": f"{digest}{'' if seen[digest] == 1 else f'-{seen[digest]}'}",
+                "severity": {"refused": "critical", "unauthenticated": "info"}.get(finding.verdict, "minor"),
+                "location": {"path": _relative(each.path, root), "lines": {"begin": 1}},
+            }
+        )
+    return json.dumps(value, indent=2) + "\n"
+
+
+def step_summary(files: Sequence[Checked]) -> str:
+    """Return a table in Markdown for the summary of a step in GitHub Actions."""
+    counts = _counts(files)
+    lines = [
+        "### safepickle verify",
+        "",
+        ", ".join(f"{counts[each]} {each}" for each in ("verified", "unauthenticated", "refused") if counts[each] or each != "unauthenticated"),
+        "",
+    ]
+    found = list(_problems(files))
+    if found:
+        lines += ["| file | rule | what to know |", "| --- | --- | --- |"]
+        lines += [
+            f"| {_cell(_place(each.path))} | `{finding.rule}` | {_cell(finding.message.partition(chr(10))[0])} |"
+            for each, finding in found[:_MAX_ROWS]
+        ]
+    if len(found) > _MAX_ROWS:
+        lines += ["", f"and {len(found) - _MAX_ROWS} more"]
+    return "\n".join([*lines, ""]) + "\n"
+
+
+def _cell(text: str) -> str:
+    # A reference for everything that Markdown or HTML would take for its own.
+    return re.sub(r"[^\w ./,;'()-]", lambda match: f"&#{ord(match[0])};", escaped(text))
+
+
+FORMATS: Final[Mapping[str, Callable[[Sequence[Checked], str, str, int], str]]] = {
+    "json": _as_json,
+    "jsonl": _as_jsonl,
+    "sarif": _as_sarif,
+    "junit": _as_junit,
+    "github": _as_github,
+    "gitlab": _as_gitlab,
+}
+"""Each but text, as a function of the files, the version, the top of the repository and the exit code."""
