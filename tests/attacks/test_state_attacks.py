@@ -272,7 +272,7 @@ def test_no_tree_that_was_built_before_is_within_reach_of_the_error():
         if trace.tb_frame.f_code.co_name == "_build":
             held = sorted(trace.tb_frame.f_locals)
         trace = trace.tb_next
-    assert held == ["buffers", "checked", "info"]
+    assert held == ["buffers", "checked", "written"]
 
 
 # --- memory, at predict and transform -----------------------------------------------------------------------------
