@@ -6,11 +6,11 @@ from typing import Any
 
 from . import archives, container, npy
 from .container import File
-from .errors import FormatError, LimitError, ProgramError
+from .errors import FormatError, LimitError, ProgramError, SafePickleError
 from .machine import Limits
 from .pickling import built
 from .policy import Allow, Policy, chosen
-from .translating import translate, translate_array
+from .translating import Translation, translate, translate_array
 
 __all__ = ["adopt"]
 
@@ -36,17 +36,27 @@ def adopt(file: File, *, policy: Policy | None = None, allow: Allow = (), limits
 
 
 def _adopted(data: bytes, policy: Policy, limits: Limits) -> Any:
-    if data.startswith(npy.MAGIC):
-        found = translate_array(data, limits=limits, names=policy.values())
-    else:
-        found = translate(data, limits=limits, names=policy.values())
-    program = found.restated()
+    found, program = _said_again(data, policy, limits)
     if found.trace.end != len(data):
         raise ProgramError(
             f"{len(data) - found.trace.end} bytes follow the program, which ends at byte {found.trace.end}: `safepickle scan` tells what they are"
         )
     # Arrays get memory of their own, which can be written to as after `load`.
     return built(program, [memoryview(bytearray(each)) for each in found.buffers], policy, limits)
+
+
+def _said_again(data: bytes, policy: Policy, limits: Limits) -> tuple[Translation, bytes]:
+    """Return what a program or an array says, and the same in strict form."""
+    try:
+        found = (translate_array if data.startswith(npy.MAGIC) else translate)(data, limits=limits, names=policy.values())
+        return found, found.restated()
+    except SafePickleError:
+        raise
+    except (MemoryError, RecursionError) as error:
+        raise LimitError(f"reading the program takes more than is there ({type(error).__name__})") from None
+    except Exception as error:
+        # What the translation did not expect is refused, like what it did.
+        raise ProgramError(f"the program has a form that nobody writes ({type(error).__name__}: {ascii(str(error))[1:301]})") from error
 
 
 def _unpacked(data: bytes, limits: Limits) -> bytes:

@@ -19,11 +19,12 @@ from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made,
 
 __all__ = ["CHECKS", "UNKNOWN", "Dtype", "Findings", "raw_bytes"]
 
-# What numpy prints as `dtype.str`, and the same without the byte order. Datetimes carry their unit.
+# What numpy prints as `dtype.str`, and the same without the byte order. Datetimes carry their unit, of which
+# numpy takes none at all too, and then divides by it.
 _PLAIN_DTYPE: Final = re.compile(
     r"[<>|=]?(?:(?P<fixed>b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)|O8?)"
     r"|(?P<sized>[SUV])(?P<size>\d{1,9})"
-    r"|(?P<time>[Mm])8(?:\[(?:\d{1,9})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)",
+    r"|(?P<time>[Mm])8(?:\[(?:[1-9]\d{0,8})?(?:Y|M|W|D|h|m|s|ms|us|ns|ps|fs|as)\])?)",
     re.ASCII,
 )
 _ATOMS: Final = frozenset((type(None), bool, int, float, str, bytes))

@@ -26,7 +26,7 @@ from __future__ import annotations
 import re
 import struct
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Final, NoReturn
 
@@ -195,6 +195,7 @@ class LegacyTrace:
     """Values below the result and open marks when the program ended."""
     beyond: tuple[int, str] | None = field(repr=False)
     rewritten: Mapping[int, tuple[Made, Sequence[Any]]] = field(repr=False)
+    spent: Container[int] = field(repr=False)
 
     def plain(self) -> None:
         """Raise `ProgramError` if the program does what no program of the strict profile does, whatever its encoding.
@@ -309,6 +310,8 @@ class Machine:
         self.frame_end: float = NEVER
         # Objects that stand for what the program says otherwise, each with the items that it has from the beginning.
         self.rewritten: dict[int, tuple[Made, Sequence[Any]]] = {}
+        # Those of them that became part of another.
+        self.spent: set[int] = set()
 
     def attempt(self) -> tuple[LegacyTrace, ProgramError | None]:
         """Run, and return what was done and why it broke off, if it did."""
@@ -367,6 +370,7 @@ class Machine:
             left_over=len(self.stack) + len(self.marks),
             beyond=self.beyond,
             rewritten=self.rewritten,
+            spent=self.spent,
         )
 
     # --- what the opcodes are made of -----------------------------------------------------------------------------
@@ -1169,6 +1173,8 @@ class _Writer:
                 else:
                     lists.append([deed])
         self.made = {id(deed.result): deed for deed in self.deeds if deed.kind in _MAKES}
+        # What the program hashes, until a container is written that does the same.
+        self.hashes = {id(deed.target): deed for deed in trace.deeds if deed.kind == "hash"}
 
     def program(self) -> bytes:
         self.work.append((self.value, self.trace.root))
@@ -1177,6 +1183,11 @@ class _Writer:
             step(argument)
         if self.done < len(self.deeds):
             self.out_of_turn(self.deeds[self.done])
+        for deed in self.hashes.values():
+            raise ProgramError(f"at byte {deed.at} of the program: {deed.opcode} hashes an object for something that is no part of the result")
+        for made, _ in self.trace.rewritten.values():
+            if id(made) not in self.memo and id(made) not in self.trace.spent:
+                raise ProgramError(f"at byte {made.at} of the program: what it makes of {made.callee} is no part of the result")
         self.body.append(_CODE["STOP"])
         self.close_frame()
         return _CODE["PROTO"] + b"\x05" + b"".join(self.written)
@@ -1247,6 +1258,20 @@ class _Writer:
         else:
             self.container(value)
 
+    def hashed(self, keys: Iterable[Any]) -> None:
+        """Note that what is written hashes these. The members of a frozenset are hashed where that is made."""
+        if not self.hashes:
+            return
+        seen = set()
+        work = [key for key in keys if type(key) is tuple or id(key) in self.hashes]
+        while work:
+            key = work.pop()
+            if type(key) is not tuple:
+                self.hashes.pop(id(key), None)
+            elif id(key) not in seen:
+                seen.add(id(key))
+                work.extend(key)
+
     def container(self, value: Any) -> None:
         kind = type(value)
         if kind is tuple:
@@ -1257,6 +1282,7 @@ class _Writer:
                 self.op("MARK")
             self.then(*((self.value, item) for item in value), (self.end_tuple, value))
         elif kind is FrozenSet:
+            self.hashed(value.items)
             self.op("MARK")
             self.then(*((self.value, item) for item in value.items), (self.end_frozenset, value))
         elif kind is Made:
@@ -1268,6 +1294,8 @@ class _Writer:
             self.memoize(value)
             items = value.flat if kind is Dict else value.items
             if items:
+                if kind is not List:
+                    self.hashed(items[::2] if kind is Dict else items)
                 self.group(items, fill)
 
     def end_tuple(self, value: tuple[Any, ...]) -> None:
@@ -1301,6 +1329,8 @@ class _Writer:
         if items:
             self.op("MARK")
             fill = "SETITEMS" if value.pairs else "APPENDS"
+            if value.pairs:
+                self.hashed(items[::2])
             self.then(*((self.value, item) for item in items), (self.op, fill), *changes)
         else:
             self.then(*changes)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import struct
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, NoReturn
@@ -270,8 +270,11 @@ class Trace:
             raise TypeError("only machine.trace() makes a Trace")
 
 
-def children(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the step and the value of everything directly inside an abstract value. Steps read as in `$.steps[1]`."""
+def children(value: Any, known: Container[int] = ()) -> Iterator[tuple[str, Any]]:
+    """Yield the step and the value of everything directly inside an abstract value. Steps read as in `$.steps[1]`.
+
+    Arguments and states whose ids are known are left out.
+    """
     kind = type(value)
     if kind is tuple or kind is List:
         for index, item in enumerate(value if kind is tuple else value.items):
@@ -282,15 +285,15 @@ def children(value: Any) -> Iterator[tuple[str, Any]]:
         for item in value.items:
             yield "{}", item
     elif kind is Made:
-        for index, item in enumerate(value.args):
+        for index, item in enumerate(value.args if id(value.args) not in known else ()):
             yield f"({index})", item
-        if value.kwargs is not None:
+        if value.kwargs is not None and id(value.kwargs) not in known:
             yield from _pairs(value.kwargs.flat, "({})")
         if type(value.state) is Dict:
-            yield from _pairs(value.state.flat, ".{}")
+            yield from _pairs(value.state.flat if id(value.state) not in known else [], ".{}")
         elif type(value.state) is tuple and len(value.state) == 2 and type(value.state[1]) is Dict:
             for part in value.state:
-                if type(part) is Dict:
+                if type(part) is Dict and id(part) not in known:
                     yield from _pairs(part.flat, ".{}")
         elif value.state is not ABSENT:
             yield "<state>", value.state
@@ -327,7 +330,11 @@ def paths(trace: Trace, targets: Sequence[Any]) -> dict[int, str]:
                 continue
             seen.add(id(value))
             # What is made by a refused callee sits where its result would.
-            queue.extend((path + step if len(path) < 400 else path, item) for step, item in children(value))
+            queue.extend((path + step if len(path) < 400 else path, item) for step, item in children(value, seen))
+            if type(value) is Made:
+                # Thousands of objects may share one large tuple of arguments, or one state.
+                parts = value.state if type(value.state) is tuple and len(value.state) == 2 and type(value.state[1]) is Dict else (value.state,)
+                seen |= {id(value.args), *(id(part) for part in (value.kwargs, *parts) if type(part) is Dict)}
     return found
 
 

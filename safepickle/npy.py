@@ -17,7 +17,6 @@ _HEADER: Final = re.compile(
     r"""\{'descr':\s(?P<descr>'[^'\\]{1,40}'|\[[^{}\\]*\]),\s'fortran_order':\s(?P<fortran>True|False),\s'shape':\s\((?P<shape>[0-9,\sL]*)\),?\s?\}\s*""",
     re.VERBOSE,
 )
-_TYPE: Final = re.compile(r"'([<>|=]?[A-Za-z][0-9]*(?:\[[A-Za-z0-9]+\])?)'")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +28,7 @@ class Npy:
     descr: str
     """A dtype in text, or "" for a structured one."""
     objects: bool
-    """Whether there is a pickle in place of the data."""
+    """Whether there is, or may be, a pickle in place of the data."""
     fortran: bool
     shape: tuple[int, ...]
 
@@ -58,6 +57,7 @@ def header(data: bytes) -> Npy:
         raise FormatError("the shape in the header of the .npy file is none that numpy writes")
     descr = match["descr"]
     plain = descr[1:-1] if descr[0] == "'" else ""
-    # The name of a field may look like a type; then the file is said to hold objects, and is judged as if it did.
-    objects = any(kind.lstrip("<>|=")[0] == "O" for kind in _TYPE.findall(descr))
+    # numpy takes objects by many names ("O", "object", "(2,)O"), in either kind of quotes; all have this letter. The name of a field may
+    # have it too: then the file is said to hold objects, and is judged as if it did.
+    objects = plain.lstrip("<>|=")[:1] == "O" if plain else "o" in descr.lower()
     return Npy(begin + length, plain, objects, match["fortran"] == "True", tuple(map(int, sizes)))

@@ -25,8 +25,8 @@ from . import archives, container, gadgets, npy
 from .container import File
 from .errors import FormatError, LimitError, PolicyError, ProgramError, SafePickleError, elided
 from .findings import VERDICTS, Finding, Program, Report
-from .legacy import Computed, Deed, Extension, Persistent
-from .machine import Limits, trace
+from .legacy import Computed, Deed, Extension, Persistent, attempt
+from .machine import ByteArray, Dict, FrozenSet, Global, Limits, List, Set, trace
 from .policy import STATES, Allow, Policy, admit, chosen
 from .translating import LEAST_PROGRAM, TRANSLATED, Translation, translate, translate_array
 
@@ -294,6 +294,8 @@ class _Scanner:
         before = len(self.findings)
         self.traced.append((where, at, found))
         named = self.names(where, found, at)
+        if found.apart is not None:
+            self.read_plainly(where, found, at, found.apart[0], pickled=found.apart[1])
         if found.error is not None:
             offset, what = _located(found.error)
             limit = isinstance(found.error, LimitError)
@@ -334,6 +336,48 @@ class _Scanner:
             if len(self.findings) - before > _SHOWN:
                 break
         return len(self.findings) > before
+
+    def read_plainly(self, where: str, found: Translation, at: int, apart: int, *, pickled: bool) -> None:
+        """Tell what a file of joblib does if `pickle.load` reads it: that takes the memory of the first array for operations.
+
+        What joblib writes there is none, or breaks off at once. Objects are a pickle, which then finds the memo of the file instead of its
+        own: it does as it would alone, but may ask for a name in some text that happens to stand there and is no module.
+        """
+        data = found.trace.data
+        alone = attempt(data, limits=self.limits, start=apart)[0].deeds if pickled else ()
+        deeds = [deed for deed in attempt(data, limits=self.limits, start=at)[0].deeds if deed.at >= apart]
+        seen: set[tuple[int, int]] = set()
+        missed = False
+        for number, deed in enumerate(deeds):
+            if number < len(alone) and _same_deed(deed, alone[number], seen):
+                continue
+            if number < len(alone) and self.misses(deed, alone[number], seen):
+                missed = True
+                continue
+            if missed and deed.kind in ("build", "append", "setitem", "add"):
+                # It is not likely to come so far, and texts that stand there twice are others than the pickle means.
+                continue
+            if deed.kind in ("persistent", "extension") or type(deed.result) is Computed:
+                # There it breaks off.
+                return
+            before = len(self.findings)
+            if type(deed.result) is Global:
+                self.unruled(where, deed.at, *deed.result.key)
+            elif deed.kind != "hash":
+                what = f"an array of joblib is a program for whoever reads the file with pickle: {deed.opcode} there does what no rule has judged"
+                self.find("outside policy", "two-readings", where, deed.at, what)
+            if len(self.findings) > before:
+                return
+
+    def misses(self, deed: Deed, alone: Deed, seen: set[tuple[int, int]]) -> bool:
+        """Tell whether both look up the same name, the one of them in what is no module; from then on it counts as the other."""
+        one, other = deed.result, alone.result
+        if type(one) is not Global or type(other) is not Global or (deed.at, one.name) != (alone.at, other.name):
+            return False
+        if one.module.partition(".")[0] in self.packages or gadgets.known(*one.key) is not None:
+            return False
+        seen.add((id(one), id(other)))
+        return True
 
     def unruled(self, where: str, at: int | None, module: str, name: str) -> None:
         """Tell of a name, unless the policy has it: as a rule, or as an argument that a rule names."""
@@ -424,6 +468,36 @@ class _Scanner:
         if found.error is None:
             return bool(found.trace.deeds) and (calls or known or found.trace.protocol >= 2)
         return (calls or known) and any(name.module.partition(".")[0] in self.packages for name in found.trace.globals)
+
+
+def _same_deed(one: Deed, other: Deed, seen: set[tuple[int, int]]) -> bool:
+    """Tell whether two runs did the same at the same place. `seen` are values that were compared already."""
+    if (one.kind, one.at, one.opcode) != (other.kind, other.at, other.opcode):
+        return False
+    work = [(one.target, other.target), (one.given, other.given), (one.kwargs, other.kwargs), (one.result, other.result)]
+    while work:
+        a, b = work.pop()
+        kind = type(a)
+        if a is b or (id(a), id(b)) in seen:
+            continue
+        if kind is not type(b):
+            return False
+        parts = (a, b) if kind is tuple else (a.flat, b.flat) if kind is Dict else (a.items, b.items) if kind in (List, Set, FrozenSet) else None
+        if parts is not None:
+            if len(parts[0]) != len(parts[1]):
+                return False
+            seen.add((id(a), id(b)))
+            work += zip(*parts, strict=True)
+        elif kind is Global:
+            if a.key != b.key:
+                return False
+        elif kind is ByteArray:
+            if a.start != b.start:
+                return False
+        elif not (a == b or (hasattr(a, "at") and a.at == b.at) or (kind is float and a != a and b != b)):  # noqa: PLR0124 - no number
+            # Whatever else stands for an object is known by the place where it was made.
+            return False
+    return True
 
 
 def _located(error: ProgramError) -> tuple[int | None, str]:

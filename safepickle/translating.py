@@ -21,6 +21,7 @@ Everything else stays what it is. Nothing is imported or executed.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -42,12 +43,23 @@ _FROMBUFFER: Final = ("numpy._core.numeric", "_frombuffer")
 # Whose classes say `_reconstructor` themselves, at every protocol, so that the policy has a rule for that.
 _OWN_WORDS: Final = ("scipy.sparse._dok", "scipy.sparse._arrays", "scipy.sparse.dok")
 _LONG_TEXT: Final = ("numpy._core._internal", "_convert_to_stringdtype_kwargs")
+_MISSING: Final = (("pandas", "NA"), ("pandas._libs.missing", "NA"))
 _LATIN1: Final = ("latin1", "latin-1")
 LEAST_PROGRAM: Final = 8
 """Bytes of the shortest program that is worth looking for."""
 _TEXT: Final = frozenset(code for code, opcode in OPCODES.items() if opcode.name in ("STRING", "UNICODE"))
 # A memo entry may have a number as large as the program is long, and this much more.
 _FREE_ENTRIES: Final = 1 << 16
+# No text of a dtype is longer, and no size or shape in one is larger.
+_LONGEST_KIND: Final = 64
+_LARGEST: Final = (1 << 31) - 1
+_MOST_DIMENSIONS: Final = 32
+_SIZED: Final = re.compile(r"[USV][0-9]{1,10}")
+_ALIGNED: Final = 0x80
+_ALIGNMENTS: Final = (1, 2, 4, 8, 16, 32)
+# What joblib writes of an array.
+_ENTRIES: Final = frozenset(("subclass", "shape", "order", "dtype", "allow_mmap", "numpy_array_alignment_bytes"))
+_SUBCLASSES: Final = (("numpy", "ndarray"), ("numpy", "memmap"), ("numpy", "matrix"))
 # What copies something may do so for as many bytes or items as the program has, twice, and this many.
 _FREE_COPIES: Final = 1 << 20
 
@@ -62,6 +74,8 @@ class Translation:
     """The bytes of arrays that stand between the operations, as joblib writes them."""
     joblib: bool
     """Whether there were any such arrays."""
+    apart: tuple[int, bool] | None
+    """From where on `pickle.load` does something else than `joblib.load`, since it takes an array for operations, and whether that is a pickle."""
     constants: tuple[tuple[int, int], ...] = field(repr=False)
     """From where to where in the file texts, byte strings and arrays stand that are long enough to be a program."""
     texts: tuple[str | bytes, ...] = field(repr=False)
@@ -113,6 +127,10 @@ class _Translator(Machine):
         # Where the program begins that is being run.
         self.begin = self.start
         self.wrappers = 0
+        # Wrappers that were filled.
+        self.filled: set[int] = set()
+        # Where the first array of joblib begins that has any bytes.
+        self.apart: tuple[int, bool] | None = None
         self.inner = False
         self.copied = 0
         self.encoded: dict[int, tuple[str, bytes]] = {}
@@ -125,7 +143,7 @@ class _Translator(Machine):
 
     def translation(self, trace: LegacyTrace, error: ProgramError | None) -> Translation:
         """Return what was found out."""
-        return Translation(trace, error, tuple(self.arrays), bool(self.wrappers), tuple(self.constants), tuple(self.texts))
+        return Translation(trace, error, tuple(self.arrays), bool(self.wrappers), self.apart, tuple(self.constants), tuple(self.texts))
 
     def made(self, how: str, callee: Any, args: Any, kwargs: Any = ABSENT) -> None:
         """Take a call for what it stands for, or leave it as it is."""
@@ -194,6 +212,18 @@ class _Translator(Machine):
             self.beyond_strict("a memo entry that is written twice")
         super().store(index)
 
+    def again(self, value: Any) -> None:
+        """Refuse the one value of which two are not as good as one twice: keys are compared by identity first."""
+        if type(value) is float and value != value:  # noqa: PLR0124 - what is no number differs from itself
+            self.beyond_strict("a float that is no number in two places")
+        super().again(value)
+
+    def load_int(self) -> None:
+        """Refuse a boolean in a spelling that is one in C and a number in Python's unpickler, which joblib uses."""
+        super().load_int()
+        if type(self.stack[-1]) is bool and self.data[self.at + 1 : self.pos] not in (b"00\n", b"01\n"):
+            self.beyond_strict("a boolean that is spelled otherwise than 00 or 01")
+
     def load_proto(self) -> None:
         """As the first operation: what says so later changes how names are read."""
         if self.at != self.begin:
@@ -259,6 +289,7 @@ class _Translator(Machine):
     def byte_array(self, args: tuple[Any, ...]) -> bool:
         """Lib/pickle.py, save_bytearray, below protocol 5."""
         content: bytes | None = None
+        self.copy(sum(len(each) for each in args if type(each) in (str, bytes)))
         if not args:
             content = b""
         elif len(args) == 1 and type(args[0]) is bytes:
@@ -267,7 +298,6 @@ class _Translator(Machine):
             content = args[0].encode("latin-1")
         if content is None:
             return False
-        self.copy(len(content))
         return self.put(Copied(content))
 
     def set_of(self, args: tuple[Any, ...]) -> bool:
@@ -290,7 +320,7 @@ class _Translator(Machine):
 
     def attribute(self, args: tuple[Any, ...]) -> bool:
         """Lib/pickle.py, save_global of a dotted name below protocol 4, and bound methods of any: looked up where it is used."""
-        if len(args) != 2 or type(args[0]) is not Global or type(args[1]) is not str:
+        if len(args) != 2 or type(args[0]) is not Global or type(args[1]) is not str or len(args[1]) > self.limits.name_length:
             return False
         dotted = args[0].module, f"{args[0].name}.{args[1]}"
         if self.protocol < 4 and dotted in self.names:
@@ -301,6 +331,7 @@ class _Translator(Machine):
         """Call or make what `getattr(name, "text")` stands for: the machine takes the former as it is, for the latter it wants the name."""
         owner, attribute = callee.args
         if how == "new":
+            self.spent.add(id(callee))
             self.put(self.rewrite("new", (owner.module, f"{owner.name}.{attribute}"), args))
             return
         made = Made(how, callee, args, None, self.at)  # type: ignore[arg-type]
@@ -308,14 +339,22 @@ class _Translator(Machine):
         self.push_counted(made)
 
     def long_text(self, args: tuple[Any, ...]) -> bool:
-        """The dtype of text of any length: with joblib it is no part of the result."""
+        """The dtype of text of any length: with joblib it is no part of the result, so the policy never sees it."""
+        if not all(type(each) in (bool, int, float, type(None)) or (type(each) is Global and each.key in _MISSING) for each in args):
+            return False
         return self.put(self.rewrite("call", _LONG_TEXT, args))
 
     # --- dtypes -------------------------------------------------------------------------------------------------------
 
     def dtype(self, args: tuple[Any, ...]) -> bool:
         """numpy/_core/src/multiarray/descriptor.c, arraydescr_reduce: `dtype(text, False, True)`, and then its state."""
-        if len(args) != 3 or type(args[0]) not in (str, Global) or args[1] not in (False, 0) or args[2] not in (True, 1):
+        if (
+            len(args) != 3
+            or type(args[0]) not in (str, Global)
+            or (type(args[0]) is str and len(args[0]) > _LONGEST_KIND)
+            or args[1] not in (False, 0)
+            or args[2] not in (True, 1)
+        ):
             return False
         made = self.rewrite("call", _DTYPE, args)
         self.pending[id(made)] = made
@@ -336,7 +375,17 @@ class _Translator(Machine):
             made.args = spec
             self.handed += 1
             CHECKS["numpy dtype"](made, self.findings)
-        elif target.callee.key == _WRAPPER and target.how == "new" and not self.inner and type(self.stack[-1]) is Dict:
+        elif (
+            type(target.callee) is Global
+            and target.callee.key == _WRAPPER
+            and target.how == "new"
+            and not self.inner
+            and type(self.stack[-1]) is Dict
+        ):
+            if id(target) in self.filled:
+                # It would keep what the state before said and this one does not.
+                self.refuse("a wrapper of joblib that gets a second state")
+            self.filled.add(id(target))
             self.read_array(self.stack.pop())
         else:
             super().load_build()
@@ -351,28 +400,39 @@ class _Translator(Machine):
             version not in (3, 4)
             or order not in ("<", ">", "|", "=")
             or unit is None
-            or not all(type(each) is int for each in (size, alignment, flags))
+            or not all(type(each) is int and -1 <= each <= _LARGEST for each in (size, alignment, flags))
         ):
             return None
         kind = made.args[0]
         if type(kind) is Global:
             if kind.key != ("numpy", "record"):
                 return None
-            inner = self.structure(names, fields, size, flags)
+            inner = self.structure(names, fields, size, alignment, flags) if not unit and base is None else None
             return None if inner is None else ((kind, self.rewrite("call", _DTYPE, inner)),)
+        if len(state) == 9 and kind not in ("M8", "m8"):
+            return None
         if base is not None:
-            fits = type(base) is tuple and len(base) == 2 and kind == f"V{size}" and names is None and fields is None
-            shape = base[1] if fits else None
-            return ((base[0], (shape,) if type(shape) is int else shape),) if fits else None
+            return self.subarray(base, size, alignment, flags) if kind == f"V{size}" and names is None and fields is None else None
         if names is not None or fields is not None:
-            return self.structure(names, fields, size, flags) if kind == f"V{size}" else None
-        return (f"{order}{kind[0]}" if kind[:1] == "O" else f"{order}{kind}{unit}",) if _is_plain(kind, size, flags) else None
+            return self.structure(names, fields, size, alignment, flags) if kind == f"V{size}" else None
+        return (f"{order}{kind[0]}" if kind[:1] == "O" else f"{order}{kind}{unit}",) if _is_plain(kind, size, alignment, flags) else None
 
-    def structure(self, names: Any, fields: Any, size: int, flags: int) -> tuple[Any, ...] | None:
+    def subarray(self, base: Any, size: int, alignment: int, flags: int) -> tuple[Any, ...] | None:
+        """Return the arguments for a dtype of so many items of another each."""
+        described = self.findings.dtype(base[0]) if type(base) is tuple and len(base) == 2 else None
+        if described is None:
+            return None
+        shape = (base[1],) if type(base[1]) is int else base[1]
+        if type(shape) is not tuple or len(shape) > _MOST_DIMENSIONS or not all(type(each) is int and 0 <= each <= _LARGEST for each in shape):
+            return None
+        fits = size == described.itemsize * math.prod(shape) and _fits(alignment, flags, objects=described.objects)
+        return ((base[0], shape),) if fits else None
+
+    def structure(self, names: Any, fields: Any, size: int, alignment: int, flags: int) -> tuple[Any, ...] | None:
         """Return the arguments for a structured dtype."""
         if type(names) is not tuple or type(fields) is not Dict:
             return None
-        self.copy(len(fields.flat))
+        self.copy(len(fields.flat) + len(names))
         table = {key: value for key, value in fields.entries() if type(key) is str}
         found = [table.get(name) if type(name) is str else None for name in names]
         if not all(type(each) is tuple and 2 <= len(each) <= 3 and type(each[0]) is Made for each in found):
@@ -382,16 +442,15 @@ class _Translator(Machine):
         titles = {each[2] for each in found_fields if len(each) == 3 and type(each[2]) is str}
         if set(table) != {*names, *titles} or any(len(each) == 3 and type(each[2]) is not str for each in found_fields):
             return None
+        if any(len(each) == 3 and not _same_field(table[each[2]], each) for each in found_fields):
+            return None
         spec = Dict()
         spec.flat = ["names", names, "formats", tuple(each[0] for each in found_fields), "offsets", tuple(each[1] for each in found_fields)]
         spec.flat += ["itemsize", size]
         if titles:
             spec.flat += ["titles", tuple(each[2] if len(each) == 3 else None for each in found_fields)]
         objects = any(self.is_object(each[0]) for each in found_fields)
-        # NPY_ITEM_IS_POINTER and the like: what a forged state lacks or has too many of. ALIGNED is 0x80.
-        if flags & 0x07 != 0 if not objects else flags & 0x1B != 0x1B:
-            return None
-        return spec, bool(flags & 0x80)
+        return (spec, bool(flags & _ALIGNED)) if size >= 0 and _fits(alignment, flags, objects=objects) else None
 
     def is_object(self, dtype: Made) -> bool:
         described = self.findings.dtype(dtype)
@@ -406,7 +465,7 @@ class _Translator(Machine):
         if type(metadata[1]) is not tuple or len(metadata[1]) != 4:
             return None
         name, number, divisor, events = metadata[1]
-        if type(name) is not bytes or type(number) is not int or divisor != 1 or events != 1:
+        if type(name) is not bytes or type(number) is not int or not 0 < number <= _LARGEST or divisor != 1 or events != 1:
             return None
         if name == b"generic":
             return ""
@@ -417,6 +476,8 @@ class _Translator(Machine):
     def read_array(self, state: Dict) -> None:
         """joblib/numpy_pickle.py, NumpyArrayWrapper.read_array: what follows is the memory of the array, or a pickle of its objects."""
         entries = {key: value for key, value in state.entries() if type(key) is str}
+        if not all(type(key) is str and key in _ENTRIES for key in state.flat[::2]):
+            self.refuse("an array of joblib with an entry that joblib does not write, which may stand for a method of its reader")
         dtype, shape, order = entries.get("dtype"), entries.get("shape"), entries.get("order")
         if self.pending.pop(id(dtype), None) is dtype and type(dtype) is Made and type(dtype.args[0]) is str:
             # Without a state it is what its text says, in the order of this machine.
@@ -426,21 +487,24 @@ class _Translator(Machine):
         described = Dtype(8, objects=True) if text else self.findings.dtype(dtype)
         if described is None or type(shape) is not tuple or not all(type(each) is int and 0 <= each < 1 << 63 for each in shape) or len(shape) > 64:
             self.refuse("an array of joblib whose dtype or shape is none that joblib writes")
-        if order not in ("C", "F") or type(entries.get("subclass")) is not Global:
+        subclass = entries.get("subclass")
+        if order not in ("C", "F") or type(subclass) is not Global or subclass.key not in _SUBCLASSES:
             self.refuse("an array of joblib in an order or of a class that joblib does not write")
         if self.frame_end not in (NEVER, self.pos):
             self.refuse("an array of joblib that stands within a frame")
         self.frame_end = NEVER
         self.wrappers += 1
+        padding = entries.get("numpy_array_alignment_bytes")
+        length = math.prod(shape) * described.itemsize
         # The wrapper is gone; what the memo has of it is refused where it is written.
-        self.stack.pop()
+        self.spent |= {id(self.stack.pop()), id(dtype)}
+        if self.apart is None and (described.objects or length or padding is not None):
+            self.apart = self.pos, described.objects
         if described.objects:
             self.read_objects()
             return
-        padding = entries.get("numpy_array_alignment_bytes")
         if padding is not None:
             self.skip(self.unsigned(1))
-        length = math.prod(shape) * described.itemsize
         begin = self.pos
         self.skip(length)
         buffer = Buffer(len(self.arrays), length)
@@ -464,7 +528,8 @@ class _Translator(Machine):
 
 def _is_attribute(callee: Made) -> bool:
     return (
-        callee.callee.key == _GETATTR
+        type(callee.callee) is Global
+        and callee.callee.key == _GETATTR
         and callee.how == "call"
         and callee.state is ABSENT
         and len(callee.args) == 2
@@ -473,13 +538,25 @@ def _is_attribute(callee: Made) -> bool:
     )
 
 
-def _is_plain(kind: str, size: int, flags: int) -> bool:
+def _is_plain(kind: str, size: int, alignment: int, flags: int) -> bool:
     """Tell whether a plain dtype has the size and the flags that numpy gives it: a state may say otherwise, and numpy believes it."""
     if kind[:1] == "O":
-        return flags == 0x3F and size == -1
-    if kind[:1] in ("U", "S", "V") and kind[1:].isdecimal():
-        return size == int(kind[1:]) * (4 if kind[0] == "U" else 1) and flags in (0, 8)
-    return flags == 0 and size == -1
+        return kind in ("O", "O8") and flags == 0x3F and size == alignment == -1
+    if _SIZED.fullmatch(kind):
+        width = 4 if kind[0] == "U" else 1
+        return size == int(kind[1:]) * width and alignment == width and flags in (0, 8)
+    return flags == 0 and size == alignment == -1
+
+
+def _fits(alignment: int, flags: int, *, objects: bool) -> bool:
+    """Tell whether a dtype that is made of others may have these: what is forged lacks flags or has too many. NPY_ITEM_IS_POINTER is 4."""
+    known = flags & ~_ALIGNED
+    return alignment in _ALIGNMENTS and (known in (0x1B, 0x3F) if objects else known & ~0x18 == 0)
+
+
+def _same_field(one: Any, other: tuple[Any, ...]) -> bool:
+    """Tell whether a title stands for the field that has it."""
+    return type(one) is tuple and len(one) == 3 and one[0] is other[0] and type(one[1]) is int and one[1] == other[1] and one[2] == other[2]
 
 
 _CALLS: Final[Mapping[tuple[str, str], Callable[[_Translator, tuple[Any, ...]], bool]]] = {

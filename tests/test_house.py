@@ -136,9 +136,9 @@ ONLY: dict[str, set[str]] = {
     "cryptography": {"keys", "openssf"},
     "argparse": {"cli"},
     "tomllib": {"policy", "files", "gadgets"},
-    # gate reads the versions of what is installed, and imports none of it.
+    # gate reads the versions of what is installed, and scanning asks whether there is a module of a name; they import none of it.
     # keys finds an adapter of a key service when a URI names one; adapters stand above it. chunks finds zstd, by either of its two names.
-    "importlib": {"__init__", "pickling", "keys", "chunks", "gate"},
+    "importlib": {"__init__", "pickling", "keys", "chunks", "gate", "scanning"},
     # revisions asks git for a file of a revision.
     "subprocess": {"demo", "rehearsing", "converting", "revisions"},
     # comparing reads inputs and writes answers, without pickle.
