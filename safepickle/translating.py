@@ -64,6 +64,8 @@ class Translation:
     """Whether there were any such arrays."""
     constants: tuple[tuple[int, int], ...] = field(repr=False)
     """From where to where in the file texts, byte strings and arrays stand that are long enough to be a program."""
+    padded: int | None = field(repr=False)
+    """Where the first array begins that has padding before it, which joblib below 1.2 takes for a part of the array."""
     texts: tuple[str | bytes, ...] = field(repr=False)
     """Texts of that length that are spelled with escapes, and lists of numbers that are the bytes of a program."""
 
@@ -76,13 +78,18 @@ class Translation:
         return self.trace.restated()
 
 
-def translate(data: bytes, *, limits: Limits | None = None, start: int = 0, names: Container[tuple[str, str]] = ()) -> Translation:
+def translate(
+    data: bytes, *, limits: Limits | None = None, start: int = 0, names: Container[tuple[str, str]] = (), marked: bool = False, padding: bool = True
+) -> Translation:
     """Return what the program at `start` does. Raises nothing: what is wrong with it is in the result.
 
-    `names` are those of the policy: below protocol 4 a dotted name and an attribute that is looked up are written the same way.
+    `names` are those of the policy: below protocol 4 a dotted name and an attribute that is looked up are written the same way. `marked` is
+    for a start in the middle of a program, and stands for a mark before that. Without `padding` arrays are read as by joblib below 1.2.
     """
     machine = _Translator(data, start, (), limits or DEFAULT_LIMITS, "ASCII", fix_imports=True)
+    machine.padding = padding
     machine.names = names
+    machine.marks += [0] * marked
     trace, error = machine.attempt()
     return machine.translation(trace, error)
 
@@ -113,6 +120,8 @@ class _Translator(Machine):
         # Where the program begins that is being run.
         self.begin = self.start
         self.wrappers = 0
+        self.padding = True
+        self.padded: int | None = None
         self.inner = False
         self.copied = 0
         self.encoded: dict[int, tuple[str, bytes]] = {}
@@ -125,7 +134,7 @@ class _Translator(Machine):
 
     def translation(self, trace: LegacyTrace, error: ProgramError | None) -> Translation:
         """Return what was found out."""
-        return Translation(trace, error, tuple(self.arrays), bool(self.wrappers), tuple(self.constants), tuple(self.texts))
+        return Translation(trace, error, tuple(self.arrays), bool(self.wrappers), tuple(self.constants), self.padded, tuple(self.texts))
 
     def made(self, how: str, callee: Any, args: Any, kwargs: Any = ABSENT) -> None:
         """Take a call for what it stands for, or leave it as it is."""
@@ -187,7 +196,8 @@ class _Translator(Machine):
         super().push(value)
 
     def store(self, index: int) -> None:
-        """Refuse a memo entry for which CPython would make a table beyond all proportion (attacks.md, D1)."""
+        """Refuse a memo entry for which CPython would make a table beyond all proportion (attacks.md, D1). It looks for the value first."""
+        self.top()
         if index > _FREE_ENTRIES + len(self.data):
             raise LimitError(f"at byte {self.at} of the program: memo entry {index}, for which CPython makes a table of twice as many entries")
         if index in self.memo:
@@ -439,7 +449,9 @@ class _Translator(Machine):
             return
         padding = entries.get("numpy_array_alignment_bytes")
         if padding is not None:
-            self.skip(self.unsigned(1))
+            self.padded = self.pos if self.padded is None else self.padded
+            if self.padding:
+                self.skip(self.unsigned(1))
         length = math.prod(shape) * described.itemsize
         begin = self.pos
         self.skip(length)
