@@ -30,7 +30,7 @@ import struct
 import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .chunks import zstd_module
@@ -131,6 +131,8 @@ class Unpacked:
     """Where in the file this reading begins: only zip archives need not do so at 0."""
     end: int = 0
     """Where it ends."""
+    between: tuple[tuple[int, int], ...] = field(default=(), compare=False)
+    """From where to where lies what holds no content: of gzip, zip and tar the headers, with their extra fields and comments, and padding."""
 
 
 def unpack(data: bytes, budget: Budget) -> list[Unpacked]:
@@ -168,6 +170,8 @@ class _Reading:
         self.end = len(data)
         self.compression = False
         self.plausible = True
+        # Where the contents lie as they are stored.
+        self.contents: list[tuple[int, int]] = []
 
     def fault(self, offset: int | None, what: str, rule: str = "archive") -> None:
         if len(self.faults) < _FAULTS:
@@ -184,6 +188,16 @@ class _Reading:
         """Add the stored bytes themselves as a member."""
         self.budget.expand(end - start)
         self.member(name, self.data[start:end], start)
+        self.contents.append((start, end))
+
+    def between(self) -> Iterator[tuple[int, int]]:
+        reach = 0
+        for start, end in _merged(self.contents):
+            if start > reach:
+                yield reach, start
+            reach = max(reach, end)
+        if reach < len(self.data):
+            yield reach, len(self.data)
 
     def trouble(self, offset: int, where: str, trouble: tuple[str, str] | None) -> None:
         if trouble:
@@ -204,7 +218,8 @@ def _reading(form: str, read: Callable[[_Reading], None], data: bytes, budget: B
         reading.fault(None, str(error), "limit")
     if not reading.plausible:
         return None
-    return Unpacked(form, tuple(reading.members), tuple(reading.faults), reading.compression, reading.start, reading.end)
+    between = tuple(reading.between()) if form in ("gzip", "zip", "tar") else ()
+    return Unpacked(form, tuple(reading.members), tuple(reading.faults), reading.compression, reading.start, reading.end, between)
 
 
 def _shown(name: str) -> str:
@@ -402,6 +417,7 @@ def _gzip(reading: _Reading) -> None:
         began = into.tell()
         taken, trouble = _draw(_Inflater, reading.view[body:], reading.budget, into)
         reading.trouble(at, "gzip", trouble)
+        reading.contents.append((body, len(data) if taken is None else body + taken))
         if taken is None:
             break
         trailer = body + taken
@@ -955,6 +971,7 @@ class _Zip:
         """Add the member whose data begins here as this entry describes it, and return where that ends."""
         reading = self.reading
         end = min(start + entry.packed, len(self.data))
+        reading.contents.append((start, end))
         shown = _shown(name)
         if end < start + entry.packed:
             reading.fault(start, f"zip: {shown} breaks off: {entry.packed} bytes of it should be here")
@@ -1091,6 +1108,7 @@ class _Zip:
             for trouble in made.troubles:
                 reading.trouble(local.after, f"zip: {_shown(local.name)}", trouble)
             reading.member(local.name, data, local.after)
+            reading.contents.append((local.after, local.after + used if used is not None else len(self.data)))
             if used is None:
                 return local.after
             end = local.after + used

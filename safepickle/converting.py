@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -67,11 +67,15 @@ def convert(
     job = Job(as_keyring(key), chosen(policy, allow), context, serial, expires, compress, limits or DEFAULT_LIMITS)
     path, target = os.fspath(old), os.fspath(new)
     data = _read(path, job.limits)
-    if os.path.lexists(target):
-        raise FileExistsError(f"{target} exists, and is not overwritten: choose another name, or move it away")
+
+    def check() -> None:
+        if os.path.lexists(target):
+            raise FileExistsError(f"{target} exists, and is not overwritten: choose another name, or move it away")
+
+    check()
     report = scanning.scan(io.BytesIO(data), policy=job.policy, limits=job.limits)
     _check_clean(report)
-    return _write(path, target, data, report, job)
+    return _write(path, target, data, report, job, check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +202,7 @@ def _convert(path: str, target: str, job: Job, kept: set[tuple[int, int]], other
     _check_free(target, before, job, kept)
     # An object of its own is compared: to predict may change it, and what is written is as it was read.
     compared = "" if job.inputs is None else _compare(_adopted(data, job), data, report, job.inputs, job.limits)
-    _write(path, target, data, report, job)
+    _write(path, target, data, report, job, lambda: _check_free(target, before, job, kept))
     return Outcome(path, "converted", compared, target)
 
 
@@ -272,9 +276,11 @@ def _check_free(target: str, before: str | None, job: Job, kept: set[tuple[int, 
         raise FileExistsError(f"{target} exists and is not what this would make of the file ({before}): move it away, or pass --overwrite")
 
 
-def _write(path: str, target: str, data: bytes, report: Report, job: Job) -> Info:
+def _write(path: str, target: str, data: bytes, report: Report, job: Job, check: Callable[[], None]) -> Info:
     """Build the object under the policy and write it signed."""
     built = _adopted(data, job)
+    # Again, for to build it may have taken minutes, and a link would be followed.
+    check()
     folder = os.path.dirname(target)
     if folder:
         os.makedirs(folder, exist_ok=True)

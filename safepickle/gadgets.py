@@ -20,7 +20,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-__all__ = ["Gadget", "known"]
+__all__ = ["Gadget", "known", "listed"]
 
 _PATH: Final = Path(__file__).with_name("gadgets.toml")
 
@@ -75,6 +75,11 @@ def known(module: str, name: str) -> Gadget | None:
     if any(_is_dunder(part) and (index or part not in _MODULES_OF_PYTHON) for index, part in enumerate(inner) if part != "__init__"):
         return Gadget("imports a module that runs a program when it is imported", "")
     return None
+
+
+def listed(module: str, name: str) -> bool:
+    """Tell whether the table has this very name, and not only what it lies below."""
+    return (module, name) in _table().names
 
 
 def _listed(table: _Table, module: str, parts: list[str]) -> Gadget | None:

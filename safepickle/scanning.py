@@ -34,16 +34,43 @@ __all__ = ["VERDICTS", "Finding", "Program", "Report", "explained", "scan"]
 
 # What a program begins with from protocol 2 on.
 _PROTO: Final = re.compile(rb"\x80[\x02-\x05]")
-# What a program of protocol 0 or 1 cannot do without, if it is to do anything: a name in two lines.
-_NAME_LINES: Final = re.compile(rb"[ci][A-Za-z_][\w.]*+\n[A-Za-z_][\w.]*+\n")
-# The same in base64, at any of the three alignments a text may begin with only the first: what is decoded begins with it.
-_BASE64: Final = re.compile(rb"(?:gA[IJKLMNOPQRSTUVWXY]|Y[w-z0-9]|K[A-P])[A-Za-z0-9+/_-]{10,}={0,2}")
-_HEXADECIMAL: Final = re.compile(rb"80(?:0[2-5])(?:[0-9a-fA-F]{2}){8,}")
+# What a program of protocol 0 or 1 cannot do without, if it is to do anything: a name in two lines. This is where the first one ends;
+# it begins in each `c` or `i` of what stands there, so what comes before it hides none.
+_NAME_LINES: Final = re.compile(rb"\n(?=[A-Za-z_][\w.]*+\n)")
+_LINE_OPERATIONS: Final = re.compile(rb"[ci](?=[A-Za-z_])")
+_WORD: Final = b"._0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_LONGEST_NAME: Final = 257
+_INST: Final = ord("i")
+# Or a name of two texts, the later opcode for which no program needs to say its protocol. This is where a text begins that may be the first.
+_STACK_GLOBAL: Final = b"\x93"
+_TEXT: Final = re.compile(
+    rb"[\x8c\x8dSTUVX](?:(?<=[\x8cU])[^\0]|(?<=\x8d)[^\0]\0{7}|(?<=[XT])[^\0]\0{3}|(?<=V)(?=[^\n]{1,1600}\n)|(?<=S)(?=[^\n]{1,1600}\n)['\"])[A-Za-z_\\]",
+    re.DOTALL,
+)
+# Programs as text: whatever they begin with, at whatever place of a run of such characters, over several lines as in mail or escaped in JSON.
+_BASE64: Final = re.compile(rb"[A-Za-z0-9+/_-]{4,}+(?:(?:\r?\n|\\r\\n|\\n)[A-Za-z0-9+/_-]{4,}+)*+")
+# To find out fast that there are none: B for what they consist of, N for a line end.
+_KINDS: Final = bytes(
+    0x4E if each == 10 else 0x42 if chr(each).isascii() and (chr(each).isalnum() or chr(each) in "+/_-") else 0 for each in range(256)
+)
+_KINDS_AT_ONCE: Final = 1 << 20
+_BREAKS: Final = re.compile(rb"\\r|\\n|[\r\n]")
+_LEAST_TEXT: Final = 16
+_URL_SAFE: Final = bytes.maketrans(b"-_", b"+/")
+_HEXADECIMAL: Final = re.compile(rb"[0-9a-fA-F]{24,}+")
+# So much of such numbers shows whether they may be a program, unless it breaks off for want of more.
+_WIDE_HEAD: Final = 1 << 12
+_CUT: Final = re.compile("follow|without STOP|none ends|operation_bytes")
+_LATIN1: Final = re.compile(rb"\xc2[\x80\x93]")
 _WIDE: Final = re.compile(rb"\x80(\x00|\x00{3}|\x00{7})[\x02-\x05]\1[^\x00]\1")
 # As many places of a file are tried as candidates for a program as cost this many times its bytes, and a MiB.
 _TRIES: Final = 16
+# What comes out of archives counts as well, up to this many times the file.
+_TRIES_UNPACKED: Final = 4
+_CHEAP: Final = 64
 _FREE_TRIES: Final = 1 << 20
 _ARGUMENT: Final = re.compile(r"@([\w.]+):([\w.]+)")
+_MODULE: Final = re.compile(r"[^\W\d][\w-]*(?:\.[^\W\d][\w-]*)*")
 _SHOWN: Final = 50
 _AT: Final = re.compile(r"at byte (\d+) of the program: ")
 _PICKLE_SUFFIXES: Final = (".pkl", ".pickle", ".joblib", ".p", ".pck", ".pcl", ".skops", ".npy", ".npz", ".pt", ".pth", ".ckpt", ".spkl")
@@ -109,6 +136,7 @@ class _Scanner:
         self.limits = limits
         self.budget = archives.Budget(limits, len(data))
         self.tries_left = _FREE_TRIES + _TRIES * len(data)
+        self.tries_more = _TRIES * _TRIES_UNPACKED * len(data)
         self.findings: list[Finding] = []
         self.programs: list[Program] = []
         self.traced: list[tuple[str, int, Translation]] = []
@@ -153,6 +181,9 @@ class _Scanner:
         if data.startswith(container.MAGIC):
             self.kind(piece, "safepickle container")
             self.container(piece)
+            # Whoever reads archives from their end, or by a checksum, does not mind what it begins with.
+            for reading in archives.unpack(data, self.budget):
+                yield from self.archive(piece, reading)
             return
         known = False
         for reading in archives.unpack(data, self.budget):
@@ -190,24 +221,30 @@ class _Scanner:
         except SafePickleError as error:
             self.find("unreadable", "container", piece.where, None, f"the safepickle container is not whole: {error}")
             return
+        found = translate(program, limits=self.limits, names=self.values)
         try:
             admit(trace(program, buffers=buffers, limits=self.limits), self.policy)
             self.signed += 1
         except SafePickleError as error:
-            found = translate(program, limits=self.limits, names=self.values)
             if not self.names(piece.where, found, 0) or not isinstance(error, PolicyError):
                 self.find("outside policy", "not-as-written", piece.where, None, f"the program of the container: {error}")
+        self.constants(piece.where, found)
+        for number, buffer in enumerate(buffers):
+            content = bytes(buffer)
+            self.inside(f"{piece.where}[buffer {number}]", content, 0, len(content))
 
     def archive(self, piece: _Piece, reading: archives.Unpacked) -> Iterator[_Piece]:
         """The members of an archive, or what a compressed stream holds."""
         self.kind(piece, f"{reading.format}-compressed" if reading.compression else reading.format)
-        if reading.format == "zip":
-            # Its comment, which no list of members has.
-            self.inside(piece.where, piece.data, max(piece.data.rfind(b"PK\x05\x06"), 0) + 22, len(piece.data))
+        for begin, end in reading.between:
+            self.inside(piece.where, piece.data, begin, end)
         for fault in reading.faults:
             self.find("unreadable", fault.rule, piece.where, fault.offset, fault.what)
         self.budget.nested(piece.depth + 1)
         for member in reading.members:
+            more = min(self.tries_more, _TRIES * len(member.data))
+            self.tries_more -= more
+            self.tries_left += more
             if reading.format == "zip" and member.name == "schema.json":
                 self.schema(f"{piece.where}!{member.name}", member.data)
             name = member.name or (piece.name if reading.compression else "")
@@ -259,35 +296,60 @@ class _Scanner:
     def programs_in_a_row(self, piece: _Piece, *, recognised: bool) -> int:
         """Judge the programs that a reader who begins at the beginning would run, and return where the last one ends, or 0."""
         data, at = piece.data, 0
+        begun = False
         while at < len(data):
             found = self.attempt(data, at)
             if not self.plausible(found, at, len(data), recognised=recognised or bool(at)):
-                return at
-            if not at:
+                if begun or found.error is not None:
+                    return at if begun else 0
+                # A program that does nothing, or a few bytes of text that look like one: who reads several in a row goes on behind it.
+                self.spend(found.trace.end - at)
+                at = found.trace.end
+                continue
+            if not begun:
                 self.kind(piece, "joblib" if found.joblib else "torch" if found.trace.root == _TORCH_MAGIC else "pickle")
+                begun = True
             self.judge(piece.where, found, at)
             if found.error is not None:
                 # Where it broke off nothing tells what the rest is; it may hold programs.
                 self.inside(piece.where, data, found.trace.end, len(data))
                 return len(data)
             at = found.trace.end
-        return at
+        return at if begun else 0
 
     def attempt(self, data: bytes, at: int) -> Translation:
         return translate(data, limits=self.limits, start=at, names=self.values)
 
+    def spend(self, size: int) -> None:
+        """Count the bytes of an attempt. Raises `LimitError` before the next one if there were too many."""
+        if self.tries_left <= 0:
+            raise LimitError("too many places of the file look like the beginning of a program")
+        self.tries_left -= size + 64
+
     def plausible(self, found: Translation, at: int, size: int, *, recognised: bool) -> bool:
         """Tell whether something that runs as a program is one, or is text or an archive that happens to begin like one."""
-        does = [deed for deed in found.trace.deeds if deed.kind not in ("name", "hash", "persistent")]
+        does = [
+            deed
+            for deed in found.trace.deeds
+            if deed.kind not in ("name", "hash", "persistent") and not (deed.kind == "build" and deed.given is None)
+        ]
         announced = found.trace.data[at : at + 1] == b"\x80" and at + 1 < size and found.trace.data[at + 1] <= 5
         if isinstance(found.error, LimitError):
-            return True
+            # The first line of a table may begin like a name. CPython would import it, but no module has a name of that length.
+            return bool(does) or announced or "`name_length`" not in str(found.error)
         if found.error is None:
             whole = found.trace.end == size and not recognised
             return bool(found.trace.deeds) or announced or whole
         if does or (announced and not recognised):
             return True
-        return any(name.module.partition(".")[0] in self.packages for name in found.trace.globals)
+        return any(self.there(name) for name in found.trace.globals)
+
+    def there(self, name: Global) -> bool:
+        """Tell whether a name is one that is known here, rather than two words of a list such as "cos" and "tan"."""
+        if name.module.partition(".")[0] not in self.packages:
+            return gadgets.listed(*name.key) or gadgets.known(name.module, "") is not None
+        module = sys.modules.get(name.module)
+        return module is None or name.name.partition(".")[0] in vars(module)
 
     def judge(self, where: str, found: Translation, at: int, rule: str = "") -> None:
         """Say what a program does, and enter it."""
@@ -313,10 +375,30 @@ class _Scanner:
                 if not named:
                     offset, what = _located(error)
                     self.find("outside policy", rule or "not-as-written", where, offset, f"no pickler writes this: {what}")
+        self.older(where, found, at)
         verdict = max((each.verdict for each in self.findings[before:]), key=VERDICTS.index, default="within policy")
         names = tuple(_shown(name.module, name.name) for name in found.trace.globals)
         self.programs.append(Program(where, at, found.trace.end, found.trace.protocol, "joblib" if found.joblib else "pickle", names, verdict))
-        # What is within the texts and bytes of a program is nobody's program, until somebody makes it one.
+        self.constants(where, found)
+
+    def older(self, where: str, found: Translation, at: int) -> None:
+        """Tell if joblib below 1.2, which knows no padding and so ends each array earlier, would take the end of one for a program."""
+        if found.padded is None:
+            return
+        same = {(deed.kind, deed.at, _key(deed)) for deed in found.trace.deeds}
+        other = translate(found.trace.data, limits=self.limits, start=at, names=self.values, padding=False)
+        for deed in other.trace.deeds:
+            # What the bytes of an array may be by chance is no such deed, or one of what is no name.
+            if deed.at < found.padded or (deed.kind, deed.at, _key(deed)) in same:
+                continue
+            named = deed.result if deed.kind == "name" else deed.target if deed.kind in ("call", "new", "instance") else None
+            if type(named) is Global and self.there(named):
+                self.find("outside policy", "not-as-written", where, deed.at, "joblib below 1.2 runs this, which it takes for no part of an array")
+                self.names(where, other, at)
+                return
+
+    def constants(self, where: str, found: Translation) -> None:
+        """Look into texts and bytes of a program: nobody's programs, until somebody makes them one."""
         for begin, end in found.constants:
             self.inside(where, found.trace.data, begin, end)
         for text in found.texts:
@@ -419,39 +501,66 @@ class _Scanner:
 
     def inside(self, where: str, data: bytes, begin: int, end: int) -> None:
         """Judge the programs that begin anywhere within a stretch of bytes, and those that are written there as text or numbers."""
-        if not any(form.search(data, begin, end) for form in (_PROTO, _NAME_LINES, _BASE64, _HEXADECIMAL, _WIDE)):
+        if end - begin < LEAST_PROGRAM:
+            return
+        spelled = _is_spelled(data, begin, end)
+        if not (
+            spelled
+            or any(form.search(data, begin, end) for form in (_PROTO, _NAME_LINES, _WIDE, _LATIN1))
+            or (data.find(_STACK_GLOBAL, begin, end) >= 0 and _TEXT.search(data, begin, end))
+        ):
             return
         content = data[begin:end]
         if len(content) < len(data):
             where = f"{where}[{begin}:{end}]"
         done = 0
-        for match in heapq.merge(_PROTO.finditer(content), _NAME_LINES.finditer(content), key=re.Match.start):
-            if match.start() >= done:
-                done = self.candidate(where, content, match.start())
-        for match in _BASE64.finditer(content):
-            text = match[0].rstrip(b"=").replace(b"-", b"+").replace(b"_", b"/")
-            text = text[: len(text) - (len(text) % 4 == 1)]
-            self.candidate(f"{where}[{match.start()}:{match.end()}]!base64", base64.b64decode(text + b"=" * (-len(text) % 4)), 0)
-        for match in _HEXADECIMAL.finditer(content):
-            self.candidate(f"{where}[{match.start()}:{match.end()}]!hexadecimal", bytes.fromhex(match[0].decode("ascii")), 0)
+        for at in heapq.merge((0,), _starts(_PROTO, content), _named_in_lines(content), _named_in_texts(content)):
+            if at >= done:
+                done = self.candidate(where, content, at)
+        for match in _BASE64.finditer(content) if spelled else ():
+            self.spelled(where, match)
         for match in _WIDE.finditer(content):
             # Numbers of two, four or eight bytes each, of which only the lowest is used.
             step = len(match[1]) + 1
-            self.candidate(f"{where}[{match.start()}::{step}]", content[match.start() :: step], 0)
-        if (at := content.find(b"\xc2\x80")) >= 0:
+            begun = self.attempt(content[match.start() : match.start() + step * _WIDE_HEAD : step], 0)
+            if begun.error is None or begun.trace.globals or _CUT.search(str(begun.error)):
+                self.spend((len(content) - match.start()) // step // 8)
+                self.candidate(f"{where}[{match.start()}::{step}]", content[match.start() :: step], 0)
+            else:
+                self.spend(begun.trace.end)
+        if _LATIN1.search(content):
             # Bytes that were decoded as latin1 and are stored as UTF-8.
             with contextlib.suppress(UnicodeError):
-                self.inside(f"{where}!latin1", (text := content.decode("utf-8").encode("latin-1")), at // 2, len(text))
+                self.inside(f"{where}!latin1", (text := content.decode("utf-8").encode("latin-1")), 0, len(text))
+
+    def spelled(self, where: str, match: re.Match[bytes]) -> None:
+        """Judge the programs that a run of characters spells in base64 or hexadecimal, wherever in it they begin."""
+        if len(match[0]) < _LEAST_TEXT:
+            return
+        text = _BREAKS.sub(b"", match[0]).translate(_URL_SAFE)
+        for skip in range(4):
+            # One digit beyond whole groups says nothing.
+            part = text[skip : len(text) - ((len(text) - skip) % 4 == 1)]
+            self.decoded(f"{where}[{match.start() + skip}:{match.end()}]!base64", base64.b64decode(part + b"=" * (-len(part) % 4)))
+        for digits in _HEXADECIMAL.finditer(_BREAKS.sub(b"", match[0])):
+            for skip in (0, 1):
+                part = digits[0][skip : len(digits[0]) - (len(digits[0]) - skip) % 2]
+                self.decoded(f"{where}[{match.start()}:{match.end()}]!hexadecimal", bytes.fromhex(part.decode("ascii")))
+
+    def decoded(self, where: str, content: bytes) -> None:
+        self.spend(len(content) // 8)
+        self.inside(where, content, 0, len(content))
 
     def candidate(self, where: str, data: bytes, at: int) -> int:
         """Judge what begins at a place if it is a program that does something; return where that ends, or 0."""
         if len(data) - at < LEAST_PROGRAM:
             return 0
-        if self.tries_left <= 0:
-            raise LimitError("too many places of the file look like the beginning of a program")
-        found = self.attempt(data, at)
-        self.tries_left -= found.trace.end - at + 64
-        if not self.acts(found):
+        marked = data[at] == _INST
+        found = translate(data, limits=self.limits, start=at, names=self.values, marked=marked)
+        # What is skipped as one constant costs next to nothing.
+        skipped = sum(end - begin for begin, end in found.constants if end - begin >= _CHEAP)
+        self.spend(found.trace.end - at - skipped + skipped // _CHEAP + 16 * len(found.trace.deeds))
+        if not self.acts(found, at, marked=marked):
             return 0
         before = len(self.findings)
         self.judge(where, found, at, "nested-program" if found.error is None else "")
@@ -461,13 +570,56 @@ class _Scanner:
             self.traced.pop()
         return found.trace.end
 
-    def acts(self, found: Translation) -> bool:
+    def acts(self, found: Translation, at: int, *, marked: bool) -> bool:
         """Tell whether what was found by chance does something, rather than being a few bytes that happen to be opcodes."""
-        calls = any(deed.kind in ("call", "new", "instance", "build", "extension") for deed in found.trace.deeds)
-        known = any(gadgets.known(*name.key) is not None for name in found.trace.globals)
-        if found.error is None:
-            return bool(found.trace.deeds) and (calls or known or found.trace.protocol >= 2)
-        return (calls or known) and any(name.module.partition(".")[0] in self.packages for name in found.trace.globals)
+        if not all(_MODULE.fullmatch(name.module) for name in found.trace.globals):
+            # Prose: lines of text where names would be.
+            return False
+        # With a persistent id for arguments, three lines of a list of words are a call.
+        calls = any(deed.kind == "instance" or (deed.kind in ("call", "new") and type(deed.given) is tuple) for deed in found.trace.deeds)
+        if found.error is None and found.trace.protocol >= 2 and (calls or found.trace.globals or found.trace.end - at >= LEAST_PROGRAM):
+            return bool(found.trace.deeds)
+        if calls and not marked:
+            return True
+        there = [name for name in found.trace.globals if self.there(name)]
+        if there and not marked and any(deed.kind in ("call", "new", "build", "extension") for deed in found.trace.deeds):
+            return True
+        certain = [
+            name for name in there if name.module in sys.modules or gadgets.listed(*name.key) or name.module.partition(".")[0] not in self.packages
+        ]
+        return bool(certain) and (marked or any(gadgets.known(*name.key) is not None for name in certain))
+
+
+def _is_spelled(data: bytes, begin: int, end: int) -> bool:
+    """Tell whether there is a run of characters as of base64 that is long enough, or goes over a line end."""
+    for at in range(begin, end, _KINDS_AT_ONCE):
+        kinds = data[at : min(at + _KINDS_AT_ONCE + _LEAST_TEXT, end)].translate(_KINDS)
+        if b"B" * _LEAST_TEXT in kinds or b"BBBBNBBBB" in kinds:
+            return True
+    return False
+
+
+def _starts(form: re.Pattern[bytes], content: bytes) -> Iterator[int]:
+    return (match.start() for match in form.finditer(content))
+
+
+def _named_in_lines(content: bytes) -> Iterator[int]:
+    """Yield where an operation may begin that takes a name in two lines."""
+    for match in _NAME_LINES.finditer(content):
+        line = content[max(0, match.start() - _LONGEST_NAME) : match.start()]
+        word = len(line) - len(line.rstrip(_WORD))
+        for each in _LINE_OPERATIONS.finditer(line, len(line) - word):
+            yield match.start() - len(line) + each.start()
+
+
+def _named_in_texts(content: bytes) -> Iterator[int]:
+    """Yield where a text begins that may be the module of a name."""
+    last = content.rfind(_STACK_GLOBAL)
+    return (match.start() for match in _TEXT.finditer(content, 0, max(last, 0)))
+
+
+def _key(deed: Deed) -> Any:
+    return deed.target.key if type(deed.target) is Global else deed.target if deed.kind == "name" else None
 
 
 def _same_deed(one: Deed, other: Deed, seen: set[tuple[int, int]]) -> bool:

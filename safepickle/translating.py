@@ -78,6 +78,8 @@ class Translation:
     """From where on `pickle.load` does something else than `joblib.load`, since it takes an array for operations, and whether that is a pickle."""
     constants: tuple[tuple[int, int], ...] = field(repr=False)
     """From where to where in the file texts, byte strings and arrays stand that are long enough to be a program."""
+    padded: int | None = field(repr=False)
+    """Where the first array begins that has padding before it, which joblib below 1.2 takes for a part of the array."""
     texts: tuple[str | bytes, ...] = field(repr=False)
     """Texts of that length that are spelled with escapes, and lists of numbers that are the bytes of a program."""
 
@@ -90,13 +92,18 @@ class Translation:
         return self.trace.restated()
 
 
-def translate(data: bytes, *, limits: Limits | None = None, start: int = 0, names: Container[tuple[str, str]] = ()) -> Translation:
+def translate(
+    data: bytes, *, limits: Limits | None = None, start: int = 0, names: Container[tuple[str, str]] = (), marked: bool = False, padding: bool = True
+) -> Translation:
     """Return what the program at `start` does. Raises nothing: what is wrong with it is in the result.
 
-    `names` are those of the policy: below protocol 4 a dotted name and an attribute that is looked up are written the same way.
+    `names` are those of the policy: below protocol 4 a dotted name and an attribute that is looked up are written the same way. `marked` is
+    for a start in the middle of a program, and stands for a mark before that. Without `padding` arrays are read as by joblib below 1.2.
     """
     machine = _Translator(data, start, (), limits or DEFAULT_LIMITS, "ASCII", fix_imports=True)
+    machine.padding = padding
     machine.names = names
+    machine.marks += [0] * marked
     trace, error = machine.attempt()
     return machine.translation(trace, error)
 
@@ -131,6 +138,8 @@ class _Translator(Machine):
         self.filled: set[int] = set()
         # Where the first array of joblib begins that has any bytes.
         self.apart: tuple[int, bool] | None = None
+        self.padding = True
+        self.padded: int | None = None
         self.inner = False
         self.copied = 0
         self.encoded: dict[int, tuple[str, bytes]] = {}
@@ -143,7 +152,7 @@ class _Translator(Machine):
 
     def translation(self, trace: LegacyTrace, error: ProgramError | None) -> Translation:
         """Return what was found out."""
-        return Translation(trace, error, tuple(self.arrays), bool(self.wrappers), self.apart, tuple(self.constants), tuple(self.texts))
+        return Translation(trace, error, tuple(self.arrays), bool(self.wrappers), self.apart, tuple(self.constants), self.padded, tuple(self.texts))
 
     def made(self, how: str, callee: Any, args: Any, kwargs: Any = ABSENT) -> None:
         """Take a call for what it stands for, or leave it as it is."""
@@ -205,7 +214,8 @@ class _Translator(Machine):
         super().push(value)
 
     def store(self, index: int) -> None:
-        """Refuse a memo entry for which CPython would make a table beyond all proportion (attacks.md, D1)."""
+        """Refuse a memo entry for which CPython would make a table beyond all proportion (attacks.md, D1). It looks for the value first."""
+        self.top()
         if index > _FREE_ENTRIES + len(self.data):
             raise LimitError(f"at byte {self.at} of the program: memo entry {index}, for which CPython makes a table of twice as many entries")
         if index in self.memo:
@@ -504,7 +514,9 @@ class _Translator(Machine):
             self.read_objects()
             return
         if padding is not None:
-            self.skip(self.unsigned(1))
+            self.padded = self.pos if self.padded is None else self.padded
+            if self.padding:
+                self.skip(self.unsigned(1))
         begin = self.pos
         self.skip(length)
         buffer = Buffer(len(self.arrays), length)
