@@ -392,7 +392,8 @@ class _Scanner:
             if deed.at < found.padded or (deed.kind, deed.at, _key(deed)) in same:
                 continue
             named = deed.result if deed.kind == "name" else deed.target if deed.kind in ("call", "new", "instance") else None
-            if type(named) is Global and self.there(named):
+            # A name of two texts does not come about by chance, whatever package it is of.
+            if type(named) is Global:
                 self.find("outside policy", "not-as-written", where, deed.at, "joblib below 1.2 runs this, which it takes for no part of an array")
                 self.names(where, other, at)
                 return

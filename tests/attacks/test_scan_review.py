@@ -179,9 +179,13 @@ def test_what_only_old_joblib_runs_is_found(tmp_path: Any) -> None:
         subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, check=False)
         assert (tmp_path / "marker").is_dir()
     assert scan(path.read_bytes()).verdict == "hostile"
+    # Of a package that neither the policy nor the table of gadgets knows.
+    unknown = path.read_bytes().replace(b"\x8c\x05posixq\x00\x8c\x05mkdir", b"\x8c\x04fireq\x00\x8c\x04Fire")
+    assert unknown != path.read_bytes()
+    assert scan(unknown).verdict == "outside policy"
 
 
-@pytest.mark.parametrize("end", [b"", b"N" * 17, b"]" * 17, b"h\x00" * 8, b"0" * 17, b"b" * 17, b"h\x00h\x01R.", b"\x82\x01\x82\x01"])
+@pytest.mark.parametrize("end", [b"", b"N" * 17, b"]" * 17, b"h\x00" * 8, b"0" * 17, b"b" * 17, b"\x93", b"h\x00h\x01R.", b"\x82\x01\x82\x01"])
 def test_other_arrays_are_within_the_policy(end: bytes) -> None:
     assert scan(padded(end)).verdict == "within policy"
 
