@@ -410,9 +410,11 @@ class _Translator(Machine):
             version not in (3, 4)
             or order not in ("<", ">", "|", "=")
             or unit is None
-            or not all(type(each) is int and -1 <= each <= _LARGEST for each in (size, alignment, flags))
+            or not all(type(each) is int and -128 <= each <= _LARGEST for each in (size, alignment, flags))
         ):
             return None
+        # Up to numpy 1 they were a signed byte.
+        flags = flags + 256 if flags < 0 else flags
         kind = made.args[0]
         if type(kind) is Global:
             if kind.key != ("numpy", "record"):
@@ -475,7 +477,7 @@ class _Translator(Machine):
         if type(metadata[1]) is not tuple or len(metadata[1]) != 4:
             return None
         name, number, divisor, events = metadata[1]
-        if type(name) is not bytes or type(number) is not int or not 0 < number <= _LARGEST or divisor != 1 or events != 1:
+        if type(name) is not bytes or not name.isalpha() or type(number) is not int or not 0 < number <= _LARGEST or divisor != 1 or events != 1:
             return None
         if name == b"generic":
             return ""

@@ -315,6 +315,7 @@ def test_what_is_adopted_is_what_pickle_makes_or_is_refused(body):
         structure(fields=b"}(" + text("a") + F8 + b"q\0K\0" + text("t") + b"\x87" + text("t") + b"h\0K\4" + text("t") + b"\x87u"),
         structure(fields=b"}" + text("a") + F8 + b"K\4\x86s"),
         dtype("M8", b"K\x04" + text("<") + NUMBER + b"N(C\1DK\0K\1K\1t\x86"),
+        dtype("M8", b"K\x04" + text("<") + NUMBER + b"N(C\0025sK\1K\1K\1t\x86"),
     ],
     ids=[
         "text of objects",
@@ -331,6 +332,7 @@ def test_what_is_adopted_is_what_pickle_makes_or_is_refused(body):
         "title of another field",
         "offset",
         "no unit",
+        "number in the unit",
     ],
 )
 def test_a_dtype_that_numpy_would_believe_and_does_not_write_is_refused(body):
@@ -344,6 +346,13 @@ def test_no_datetime_counts_in_units_of_none():
     # `np.zeros(1, "M8[D]").astype("M8[0D]")` divides by it, and the interpreter dies.
     with pytest.raises(PolicyError, match="plain dtype"):
         loads(seal(program(Call("numpy:dtype", "<M8[0D]"))), key=KEY)
+
+
+def test_flags_may_be_signed_as_numpy_1_writes_them():
+    data = pickle.dumps(np.dtype([("a", "f8")], align=True), 2).replace(b"K\x08K\x90", b"K\x08J\x90\xff\xff\xff")
+    assert b"J\x90\xff\xff\xff" in data
+    assert adopted(data) == np.dtype([("a", "f8")], align=True)
+    assert adopted(data).isalignedstruct
 
 
 class Louder(dict):
