@@ -221,7 +221,7 @@ class _Scanner:
         except SafePickleError as error:
             self.find("unreadable", "container", piece.where, None, f"the safepickle container is not whole: {error}")
             return
-        found = translate(program, limits=self.limits, names=self.values)
+        found = self.attempt(program, 0)
         try:
             admit(trace(program, buffers=buffers, limits=self.limits), self.policy)
             self.signed += 1
@@ -317,8 +317,8 @@ class _Scanner:
             at = found.trace.end
         return at if begun else 0
 
-    def attempt(self, data: bytes, at: int) -> Translation:
-        return translate(data, limits=self.limits, start=at, names=self.values)
+    def attempt(self, data: bytes, at: int, *, marked: bool = False, padding: bool = True) -> Translation:
+        return translate(data, limits=self.limits, start=at, names=self.values, marked=marked, padding=padding)
 
     def spend(self, size: int) -> None:
         """Count the bytes of an attempt. Raises `LimitError` before the next one if there were too many."""
@@ -386,7 +386,7 @@ class _Scanner:
         if found.padded is None:
             return
         same = {(deed.kind, deed.at, _key(deed)) for deed in found.trace.deeds}
-        other = translate(found.trace.data, limits=self.limits, start=at, names=self.values, padding=False)
+        other = self.attempt(found.trace.data, at, padding=False)
         for deed in other.trace.deeds:
             # What the bytes of an array may be by chance is no such deed, or one of what is no name.
             if deed.at < found.padded or (deed.kind, deed.at, _key(deed)) in same:
@@ -557,7 +557,7 @@ class _Scanner:
         if len(data) - at < LEAST_PROGRAM:
             return 0
         marked = data[at] == _INST
-        found = translate(data, limits=self.limits, start=at, names=self.values, marked=marked)
+        found = self.attempt(data, at, marked=marked)
         # What is skipped as one constant costs next to nothing.
         skipped = sum(end - begin for begin, end in found.constants if end - begin >= _CHEAP)
         self.spend(found.trace.end - at - skipped + skipped // _CHEAP + 16 * len(found.trace.deeds))

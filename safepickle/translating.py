@@ -304,7 +304,7 @@ class _Translator(Machine):
             content = b""
         elif len(args) == 1 and type(args[0]) is bytes:
             content = args[0]
-        elif len(args) == 2 and type(args[0]) is str and args[1] in _LATIN1 and args[0].isascii() | (max(args[0], default="") < "\u0100"):
+        elif len(args) == 2 and type(args[0]) is str and args[1] in _LATIN1 and max(args[0], default="") < "\u0100":
             content = args[0].encode("latin-1")
         if content is None:
             return False
