@@ -6,13 +6,14 @@ message. Once the file changes it is a finding again. What could not be read, so
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from . import files
 from .errors import FormatError, elided
@@ -47,9 +48,6 @@ class Found(Protocol):
         """What people read."""
 
 
-_Finding = TypeVar("_Finding", bound=Found)
-
-
 @dataclass(frozen=True, slots=True, order=True)
 class Accepted:
     """One finding that is accepted."""
@@ -76,10 +74,14 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Baseline:
-    """Accepted findings. A value: `update` returns another one."""
+    """Accepted findings. A value: `updated` returns another one."""
 
     entries: frozenset[Accepted] = frozenset()
     folder: str = "."
+    _places: frozenset[tuple[str, str]] = field(default=frozenset(), init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_places", frozenset((each.path, each.rule) for each in self.entries))
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Baseline:
@@ -87,6 +89,11 @@ class Baseline:
 
         Raises `FormatError` if it is not a baseline; `OSError` if it cannot be read.
         """
+        return cls.read_text(path)[0]
+
+    @classmethod
+    def read_text(cls, path: str | os.PathLike[str]) -> tuple[Baseline, str]:
+        """Return the baseline of a file, and the text it was read from, for a comparison with `to_text`. Raises like `read`."""
         where = os.fspath(path)
         try:
             data, _ = files.read_regular(where, "baseline", MAX_FILE_BYTES)
@@ -94,7 +101,7 @@ class Baseline:
             raise FormatError(f"{error}") from None
         try:
             value = json.loads(data.decode("utf-8"), object_pairs_hook=_members, parse_constant=_no_constant)
-            return cls(_from_value(value), os.path.dirname(os.path.abspath(where)))
+            return cls(_from_value(value), os.path.dirname(os.path.abspath(where))), data.decode("utf-8")
         except FormatError as error:
             raise FormatError(f"the baseline {elided(where)}: {error}") from None
         except RecursionError:
@@ -111,23 +118,28 @@ class Baseline:
         found = [{name: getattr(each, name) for name in ("path", "rule", "sha256", "fingerprint", "message")} for each in sorted(self.entries)]
         return json.dumps({"baseline": 1, "findings": found}, indent=2) + "\n"
 
-    def split(self, findings: Iterable[_Finding]) -> tuple[list[_Finding], list[_Finding], list[Accepted]]:
-        """Return the findings that are new, those that are accepted, and the entries that are no longer needed, since nothing is found."""
-        new: list[_Finding] = []
-        accepted: list[_Finding] = []
-        used = set()
-        for finding in findings:
-            entry = self._entry(finding)
-            if entry is not None and entry in self.entries:
-                used.add(entry)
-                accepted.append(finding)
-            else:
-                new.append(finding)
-        return new, accepted, sorted(self.entries - used)
+    def accepts(self, finding: Found) -> bool:
+        """Whether a finding is accepted, in this content of its file."""
+        return self._entry(finding) in self.entries
 
-    def update(self, findings: Iterable[Found]) -> tuple[Baseline, list[Found]]:
-        """Return the baseline of exactly these findings, and those of them that cannot be accepted: of files that were not read, or lie outside."""
-        entries = set()
+    def lists(self, finding: Found) -> bool:
+        """Whether a finding of that kind is accepted in another content of its file."""
+        entry = self._entry(finding)
+        return entry is not None and (entry.path, entry.rule) in self._places
+
+    def stale(self, findings: Iterable[Found], looked_at: Iterable[str]) -> list[Accepted]:
+        """Return the entries that nothing is found for: of files that are among those that were looked at, or are gone."""
+        used = {self._entry(each) for each in findings}
+        names = self._names(looked_at)
+        return sorted(each for each in self.entries - used if each.path in names or not self._is_there(each))
+
+    def updated(self, findings: Iterable[Found], looked_at: Iterable[str]) -> tuple[Baseline, list[Found]]:
+        """Return the baseline with these findings, and those that cannot be accepted: of files that were not read, or lie outside.
+
+        What it has of files that were not looked at stays, unless they are gone.
+        """
+        names = self._names(looked_at)
+        entries = {each for each in self.entries if each.path not in names and self._is_there(each)}
         refused = []
         for finding in findings:
             entry = self._entry(finding)
@@ -136,6 +148,16 @@ class Baseline:
             else:
                 entries.add(entry)
         return Baseline(frozenset(entries), self.folder), refused
+
+    def _is_there(self, entry: Accepted) -> bool:
+        return os.path.lexists(os.path.join(self.folder, *entry.path.split("/")))
+
+    def _names(self, paths: Iterable[str]) -> set[str]:
+        names = set()
+        for path in paths:
+            with contextlib.suppress(FormatError):
+                names.add(name_in(self.folder, path))
+        return names
 
     def _entry(self, finding: Found) -> Accepted | None:
         """Return how a finding would be entered, or None if it cannot be."""

@@ -28,9 +28,12 @@ from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKe
 from .verifying import inspect, resign, sign, verify
 
 if TYPE_CHECKING:
-    from . import converting, gate, lockfile, openssf, reporting
+    from . import converting, gate, lockfile, openssf, reporting, selecting
+    from .baseline import Baseline
+    from .configuring import Config
     from .pins import Pins
     from .policy import Policy
+    from .selecting import Candidate, Exclusion
 
 __all__ = ["main"]
 
@@ -39,6 +42,9 @@ REFUSED: Final = 1
 FAILED: Final = 2
 SUFFIX: Final = ".spkl"
 _MAX_LEFT_OUT: Final = 10
+_HEAD_BYTES: Final = 1024
+LOCK: Final = "safepickle.lock"
+_EXCLUDE: Final = "leave out what matches: a name, or a path with * (within a folder) and ** (through folders); may be given several times"
 # Both files are held in memory.
 _MAX_DIFF_BYTES: Final = 8 << 30
 # Seconds of work that need no bar.
@@ -70,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     run: Callable[[argparse.Namespace], int] = options.run
     try:
+        options.project = _project(options)
         code = run(options)
         sys.stdout.flush()
         return code
@@ -143,7 +150,8 @@ def _parser() -> argparse.ArgumentParser:
         description=(
             "Check that each file was signed by a trusted key, is unchanged, and does only what the policy allows. Nothing is unpickled. Files below "
             "a folder are known by their content: a pickle in any form (joblib, npz, torch, whatever its name) must be signed, and what is no "
-            "model is passed over. A file that is named itself must be signed. Pointers of Git LFS and DVC, and what cannot be read, are findings."
+            "model is passed over. A file that is named itself must be signed. Pointers of Git LFS and DVC, and what cannot be read, are findings. "
+            "What [tool.safepickle] of the project's pyproject.toml says holds where neither options nor the environment do."
         ),
         epilog=(
             "examples: safepickle verify models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod | "
@@ -152,24 +160,11 @@ def _parser() -> argparse.ArgumentParser:
             "Exit codes: 0 all good, 1 something was refused, 2 the job could not be done (usage, no key, missing path, no model found)"
         ),
     )
-    check.add_argument(
-        "paths", nargs="*", metavar="PATH", help="a file, a folder (every file below it), a pattern such as 'models/**/*.spkl', or - for stdin"
-    )
-    check.add_argument(
-        "--files-from", metavar="FILE", help="a list of more files, - for stdin: one a line, or separated by NUL; each is known by its content"
-    )
-    check.add_argument(
-        "--exclude",
-        action="append",
-        default=[],
-        metavar="GLOB",
-        help="leave out what matches: a name, or a path with * (within a folder) and ** (through folders); may be given several times",
-    )
-    check.add_argument(
-        "--follow-symlinks", action="store_true", help="follow links to what is not looked at otherwise (default: such a link is a finding)"
-    )
+    _add_selection(check, "paths of [tool.safepickle]")
     check.add_argument("--allow-empty", action="store_true", help="exit with 0 where there is no model")
-    _add_key(check)
+    _add_key(
+        check, f"a trusted key as {_URIS}; may be given several times; never the key itself (default: {VERIFY_KEYS} and {KEY}, else the project's)"
+    )
     check.add_argument(
         "--structure-only", action="store_true", help="check all but the signature, without a key: the files are then called unauthenticated"
     )
@@ -194,15 +189,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     check.add_argument("--pins", metavar="FILE", help="a pins file that every file must satisfy: see `safepickle pins`")
     check.add_argument(
+        "--lock",
+        metavar="FILE",
+        help="a reviewed lock that must list every file as it is: see `safepickle lock`; then it works without a key, and says reviewed",
+    )
+    check.add_argument("--baseline", metavar="FILE", help="a file of findings that are accepted for now, each for one content of one file")
+    check.add_argument("--update-baseline", action="store_true", help="write what is refused now to the baseline, and accept it")
+    check.add_argument(
+        "--exit-zero", action="store_true", help="exit with 0 whatever is refused: for the first week; not where nothing could be found out"
+    )
+    check.add_argument(
         "--format",
         choices=("text", "json", "jsonl", "sarif", "junit", "github", "gitlab"),
         help="the form of the report (default text; in GitHub Actions github, with a step summary)",
     )
     check.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
-    noise = check.add_mutually_exclusive_group()
-    noise.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
-    noise.add_argument("-v", "--verbose", action="store_true", help="say on stderr what was passed over or left out, too")
-    check.set_defaults(run=_verify, misused=check.error)
+    _add_config(check)
+    _add_noise(check)
+    check.set_defaults(run=_verify)
 
     show = commands.add_parser(
         "inspect",
@@ -225,7 +229,7 @@ def _parser() -> argparse.ArgumentParser:
             description=f"Verify each file, {what} it, and replace it as a whole. Header and content stay as they are; nothing is unpickled.",
             epilog=f"example: {example}",
         )
-        again.add_argument("paths", nargs="+", metavar="PATH", help=f"a file, or a folder (every *{SUFFIX} below it)")
+        again.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder (every signed file below it)")
         _add_key(again, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
         again.add_argument(
             "--trust",
@@ -252,12 +256,13 @@ def _parser() -> argparse.ArgumentParser:
         ("update", _pins_update, "move the pins to these files, never back to an older serial"),
     ):
         action = pin_actions.add_parser(name, help=what, epilog=f"example: safepickle pins {name} models/ --pins pins.toml --key file:trainer.pub")
-        action.add_argument("paths", nargs="+", metavar="PATH", help=f"a file, or a folder (every *{SUFFIX} below it)")
+        action.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder (every signed file below it)")
         action.add_argument("--pins", required=True, metavar="FILE", help="the pins file")
         _add_key(action)
         _add_expectations(action)
         if name == "update":
             action.add_argument("--exact", action="store_true", help="pin the exact file instead of its serial")
+        _add_config(action)
         action.set_defaults(run=run)
 
     lock = commands.add_parser(
@@ -269,13 +274,15 @@ def _parser() -> argparse.ArgumentParser:
         ),
         epilog="examples: safepickle lock models/ --key file:trainer.pub; safepickle lock --verify models/",
     )
-    lock.add_argument("paths", nargs="*", metavar="PATH", help=f"a file, or a folder (every *{SUFFIX} below it; with --verify every model file)")
-    lock.add_argument("--lock", default="safepickle.lock", metavar="FILE", help="the lock (default safepickle.lock)")
+    lock.add_argument("paths", nargs="*", metavar="PATH", help="a file, or a folder (every signed file below it; with --verify every model file)")
+    lock.add_argument("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
+    lock.add_argument("--lock", metavar="FILE", help=f"the lock (default: that of [tool.safepickle], or {LOCK})")
     _add_key(lock)
     _add_expectations(lock)
     lock.add_argument("--check", action="store_true", help="write nothing, and exit with 1 if something would be written")
     lock.add_argument("--prune", action="store_true", help="drop files from the lock that are gone")
     lock.add_argument("--verify", action="store_true", help="check files, or all below the folder of the lock, against it, without a key")
+    _add_config(lock)
     lock.set_defaults(run=_lock)
 
     differ = commands.add_parser(
@@ -294,6 +301,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_policy(differ)
     differ.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="the form of the report (default text)")
     differ.add_argument("--exit-zero", action="store_true", help="exit with 0 whatever the difference")
+    _add_config(differ)
     differ.set_defaults(run=_diff)
 
     look = commands.add_parser(
@@ -306,13 +314,18 @@ def _parser() -> argparse.ArgumentParser:
         ),
         epilog="example: safepickle scan models/ --format sarif --output scan.sarif",
     )
-    look.add_argument("paths", nargs="*", metavar="PATH", help="a file, a folder (every file below it), or - for stdin")
+    _add_selection(look, "paths of [tool.safepickle]")
     _add_policy(look)
     look.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="the form of the report (default text)")
     look.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
     look.add_argument(
         "--explain", metavar="FILE", help="show, step by step, what the programs of this one file would do; no other path is given then"
     )
+    look.add_argument(
+        "--exit-zero", action="store_true", help="exit with 0 whatever is found: for the first week; not where nothing could be scanned"
+    )
+    _add_config(look)
+    _add_noise(look)
     look.set_defaults(run=_scan)
 
     bring = commands.add_parser(
@@ -336,6 +349,7 @@ def _parser() -> argparse.ArgumentParser:
     bring.add_argument("--overwrite", action="store_true", help="replace what stands where a file is to be written, unless it is an original")
     bring.add_argument("--check", metavar="X", help="inputs (.npy, .npz, .csv) to which the object must give the same answers as the original")
     bring.add_argument("--run-original", action="store_true", help="with --check: execute the original, without any protection but the scan")
+    _add_config(bring)
     bring.set_defaults(run=_convert)
 
     policy = commands.add_parser("policy", help="propose rules for classes of your own", description="Work on a policy.")
@@ -374,7 +388,38 @@ def _add_key(parser: argparse.ArgumentParser, what: str = "") -> None:
 def _add_expectations(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--context", help="the context that every file must have been signed for")
     parser.add_argument("--min-serial", type=int, metavar="N", help="the least serial that every file must have")
-    parser.add_argument("--threshold", type=int, default=1, metavar="N", help="how many different trusted keys must have signed (default 1)")
+    parser.add_argument("--threshold", type=int, metavar="N", help="how many different trusted keys must have signed (default 1)")
+
+
+def _add_selection(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help=f"a file, a folder (every file below it), a pattern such as 'models/**/*.spkl', or - for stdin (default: {default})",
+    )
+    parser.add_argument(
+        "--files-from", metavar="FILE", help="a list of more files, - for stdin: one a line, or separated by NUL; each is known by its content"
+    )
+    parser.add_argument("--by-content", action="store_true", help="know the files that are named by their content, too: for lists of changed files")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
+    parser.add_argument(
+        "--follow-symlinks", action="store_true", help="follow links to what is not looked at otherwise (default: such a link is a finding)"
+    )
+
+
+def _add_config(parser: argparse.ArgumentParser) -> None:
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--config", metavar="FILE", help="the pyproject.toml to use (default: the nearest, upwards from here, with [tool.safepickle])"
+    )
+    choice.add_argument("--no-config", action="store_true", help="use no [tool.safepickle]")
+
+
+def _add_noise(parser: argparse.ArgumentParser) -> None:
+    noise = parser.add_mutually_exclusive_group()
+    noise.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
+    noise.add_argument("-v", "--verbose", action="store_true", help="say on stderr what was passed over or left out, too")
 
 
 def _add_policy(parser: argparse.ArgumentParser) -> None:
@@ -384,13 +429,36 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _trusted(uris: Sequence[str]) -> Keyring | None:
-    """Return the keys that verify: those of the options, else of the environment, or None if there are none."""
-    if uris:
-        return _one_ring([as_keyring(uri) for uri in uris])
+def _project(options: argparse.Namespace) -> Config:
+    """Return what [tool.safepickle] of the project says: of nothing for a command that does not ask."""
+    from .configuring import Config
+
+    if getattr(options, "no_config", True):
+        return Config("")
+    try:
+        found = Config.find(os.getcwd()) if options.config is None else Config.read(options.config)
+    except FormatError as error:
+        raise _CannotError(f"{error}") from None
+    except OSError as error:
+        raise _CannotError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if found is None:
+        return Config("")
+    if options.config is not None and found == Config(found.path):
+        raise _CannotError(f"{options.config} has no [tool.safepickle]: name the right file, or leave out --config")
+    if getattr(options, "verbose", False):
+        print(f"{_printable(found.path)}: [tool.safepickle] is used; --no-config does without", file=sys.stderr)
+    return found
+
+
+def _trusted(options: argparse.Namespace) -> Keyring | None:
+    """Return the keys that verify: those of the options, else of the environment, else of the project, or None if there are none."""
+    if options.key:
+        return _one_ring([as_keyring(uri) for uri in options.key])
     rings = _listed_keys()
     if os.environ.get(KEY):
         rings.append(as_keyring(f"env:{KEY}"))
+    if not rings:
+        rings = [as_keyring(uri) for uri in options.project.keys]
     return _one_ring(rings, merge=True) if rings else None
 
 
@@ -435,8 +503,8 @@ def _listed(text: str) -> Keyring:
     return Keyring(None, parse_key(text.encode(), VERIFY_KEYS)) if text.startswith("spk") else as_keyring(text)
 
 
-def _keys(uris: Sequence[str]) -> Keyring:
-    ring = _trusted(uris)
+def _keys(options: argparse.Namespace) -> Keyring:
+    ring = _trusted(options)
     if ring is None:
         raise _CannotError(f"no key: pass --key env:NAME, file:PATH or keyring:PATH, or set {VERIFY_KEYS} or {KEY}")
     return ring
@@ -561,10 +629,10 @@ def _tell_unverified(path: str, info: Info, trusted: Keyring, signer: Keyring) -
         print(f"{_printable(path)}: {said}", file=sys.stderr)
 
 
-def _each(paths: Iterable[str], run: Callable[[str], str], done: str) -> int:
+def _each(paths: Sequence[str], run: Callable[[str], str], done: str, exclude: Sequence[Exclusion] = ()) -> int:
     """Run something on each file and print a line for each; a file that is refused does not keep the next from its turn."""
     good = refused = 0
-    for path in _files(paths):
+    for path in _files(paths, exclude):
         if path == "-":
             raise _CannotError("files are named here: stdin cannot be written back")
         try:
@@ -597,7 +665,7 @@ def _pins_check(options: argparse.Namespace) -> int:
     from .rendering import summary_of
 
     expected = _expected(options)
-    key, pins = _keys(options.key), _pins(options, must_exist=True)
+    key, pins = _keys(options), _pins(options, must_exist=True)
 
     def run(path: str) -> str:
         info = verify(path, key=key, **expected)
@@ -611,7 +679,7 @@ def _pins_update(options: argparse.Namespace) -> int:
     from .rendering import summary_of
 
     expected = _expected(options)
-    key, before = _keys(options.key), _pins(options, must_exist=False)
+    key, before = _keys(options), _pins(options, must_exist=False)
     pins = before
 
     def run(path: str) -> str:
@@ -651,14 +719,16 @@ def _read_lock(path: str, *, must_exist: bool) -> tuple[lockfile.Lock, str]:
 
 
 def _lock(options: argparse.Namespace) -> int:
+    options.lock = options.lock or options.project.lock or LOCK
     if options.verify:
         return _lock_verify(options)
-    if not options.paths:
+    paths = _paths_of(options)
+    if not paths:
         raise _CannotError("name what to lock: files, or folders; or check files against the lock, with --verify")
     from . import lockfile, rendering
 
     expected = _expected(options)
-    key = _keys(options.key)
+    key = _keys(options)
     before, text = _read_lock(options.lock, must_exist=False)
     found: dict[str, lockfile.Entry] = {}
 
@@ -668,7 +738,7 @@ def _lock(options: argparse.Namespace) -> int:
         found[name], info = lockfile.verified(path, key, **expected)
         return rendering.summary_of(info)
 
-    code = _each(options.paths, run, "verified")
+    code = _each(paths, run, "verified", _excluded(options))
     if code != OK:
         # All or nothing: a file that was refused leaves the lock as it was.
         print(f"safepickle: {_printable(elided(options.lock))} was not changed", file=sys.stderr)
@@ -695,22 +765,16 @@ def _lock(options: argparse.Namespace) -> int:
 
 
 def _lock_verify(options: argparse.Namespace) -> int:
-    if options.key or options.check or options.prune or options.context or options.min_serial is not None or options.threshold != 1:
-        raise _CannotError("--verify compares files with the lock and nothing else: it takes no key, and no other option than --lock")
-    from . import lockfile
+    if options.key or options.check or options.prune or options.context or options.min_serial is not None or options.threshold is not None:
+        raise _CannotError("--verify compares files with the lock and nothing else: it takes no key, and no other option than --lock and --exclude")
+    from . import lockfile, selecting
 
     lock, _ = _read_lock(options.lock, must_exist=True)
-    paths: list[str] = []
-    problems: list[tuple[str, str]] = []
-    for path in options.paths or [lock.folder]:
-        if not os.path.lexists(path):
-            raise _CannotError(f"{path} does not exist")
-        if not os.path.isdir(path):
-            paths.append(path)
-            continue
-        models, special = lockfile.models_below(path)
-        paths += models
-        problems += special
+    # A link to a file is a name of its own, so it is looked at whatever it leads to.
+    found = selecting.files(options.paths or [lock.folder], exclude=_excluded(options), follow_symlinks=True, links=True)
+    models = [each for each in found.candidates if each.named or lockfile.is_model(each.path)]
+    paths = [each.path for each in models if not each.problem]
+    problems = [(each.path, each.problem) for each in models if each.problem]
     problems += lock.findings(paths)
     if not options.paths:
         problems += [
@@ -726,53 +790,153 @@ def _lock_verify(options: argparse.Namespace) -> int:
 
 def _expected(options: argparse.Namespace) -> dict[str, Any]:
     """Return what every file must be, as the arguments of `verify` and `sign`."""
-    if not 1 <= options.threshold <= container.MAX_SIGNATURES or (options.min_serial or 0) < 0:
+    project = options.project
+    threshold = next((each for each in (options.threshold, project.threshold) if each is not None), 1)
+    min_serial = project.min_serial if options.min_serial is None else options.min_serial
+    if not 1 <= threshold <= container.MAX_SIGNATURES or (min_serial or 0) < 0:
         raise _CannotError("--threshold is from 1 to 16, and --min-serial not negative")
-    return {"context": options.context, "min_serial": options.min_serial, "threshold": options.threshold}
+    return {"context": options.context, "min_serial": min_serial, "threshold": threshold}
+
+
+def _excluded(options: argparse.Namespace) -> list[Exclusion]:
+    """Return what is left out: what the options say, and what the project says, whose patterns are about paths below its folder."""
+    from .selecting import Exclusion
+
+    project = options.project
+    return [*map(Exclusion, options.exclude), *(Exclusion(each, project.folder) for each in project.exclude)]
+
+
+def _paths_of(options: argparse.Namespace) -> list[str]:
+    """Return the paths of the options, else of the project, as they are seen from here."""
+    if options.paths or getattr(options, "files_from", None) is not None:
+        return list(options.paths)
+    found = []
+    for path in options.project.paths:
+        try:
+            found.append(os.path.relpath(path))
+        except ValueError:
+            # Of another drive.
+            found.append(path)
+    return found
+
+
+def _selected(options: argparse.Namespace) -> tuple[selecting.Found, list[str]]:
+    """Return the files that a command is about, and the arguments that name them. What is left out is said if it is asked for."""
+    from . import selecting
+
+    paths = _paths_of(options)
+    if not paths and options.files_from is None:
+        raise _CannotError("name the files: files, folders, patterns, - for stdin, or --files-from FILE; or give paths in [tool.safepickle]")
+    more = [] if options.files_from is None else selecting.listed(_list_of(options))
+    found = selecting.files(paths, more=more, exclude=_excluded(options), follow_symlinks=options.follow_symlinks, by_content=options.by_content)
+    if options.verbose:
+        for path, why in found.left_out:
+            print(f"{_printable(path)}: {why}", file=sys.stderr)
+    return found, [*paths, *more]
 
 
 def _verify(options: argparse.Namespace) -> int:
     from . import gate
 
-    if not options.paths and options.files_from is None:
-        options.misused("name what to verify: files, folders, patterns, - for stdin, or --files-from FILE")
+    if options.update_baseline and options.baseline is None and options.project.baseline is None:
+        raise _CannotError("--update-baseline writes a baseline: name it with --baseline FILE")
+    found, named = _selected(options)
     expected = _gate_expectations(options)
     if isinstance(expected, gate.Checked):
-        return _verdict(options, [expected], 1)
-    more = [] if options.files_from is None else gate.listed(_list_of(options))
-    found = gate.files(options.paths, more=more, exclude=options.exclude, follow_symlinks=options.follow_symlinks)
-    if options.verbose:
-        for path, why in found.left_out:
-            print(f"{_printable(path)}: {why}", file=sys.stderr)
-    stdin = sys.stdin.buffer if "-" in options.paths else None
-    code, used = _verdict_of(options, gate.check_all(found.candidates, expected, stdin), len(found.candidates))
-    unused = [each for each in (*options.paths, *more) if each not in used]
-    if code == OK and not options.allow_empty and (unused if not more else not used):
+        return _verdict(options, [expected], 1)[0]
+    stdin = sys.stdin.buffer if "-" in found.origins else None
+    checks = gate.check_all(found.candidates, expected, stdin)
+    total = len(found.candidates)
+    path = options.baseline or options.project.baseline
+    if path is None:
+        code, checked = _verdict(options, checks, total)
+    elif options.update_baseline:
+        code, checked = _verdict_and_update(options, path, checks, total)
+    else:
+        code, checked = _verdict_but_for(options, _read_baseline(path, must_exist=True)[0], checks, total)
+    used = {each.origin for each in checked if not each.passed_over}
+    unused = [each for each in named if each not in used]
+    by_content = options.by_content or options.files_from is not None
+    if code == OK and not options.allow_empty and (not used if by_content else unused):
         where = f" below {unused[0]}" if unused and os.path.isdir(unused[0]) else ""
         raise _CannotError(f"there is no model{where}, so nothing was verified: name the right folder, or say --allow-empty")
     return code
+
+
+def _verdict_but_for(options: argparse.Namespace, baseline: Baseline, checks: Iterable[gate.Checked], total: int) -> tuple[int, list[gate.Checked]]:
+    """Deliver the report, in which the baseline accepts what it lists."""
+    code, checked = _verdict(options, (each.judged_by(baseline) for each in checks), total)
+    stale = baseline.stale((each.entry(finding) for each in checked for finding in each.findings), (each.path for each in checked))
+    if stale and not options.quiet:
+        print(f"the baseline lists {len(stale)} findings that are there no more: --update-baseline drops them", file=sys.stderr)
+    return code, checked
+
+
+def _verdict_and_update(options: argparse.Namespace, path: str, checks: Iterable[gate.Checked], total: int) -> tuple[int, list[gate.Checked]]:
+    """Enter what is refused in the baseline, and deliver the report with it. What cannot be accepted stays refused."""
+    before, text = _read_baseline(path, must_exist=False)
+    with _Progress(total, "verified") as progress:
+        found = []
+        for each in checks:
+            found.append(each)
+            progress.step()
+    after, _ = before.updated((entry for each in found for entry in each.entries()), (each.path for each in found))
+    if after.to_text() != text:
+        if _read_baseline(path, must_exist=False)[1] != text:
+            raise _CannotError(f"{path} was changed meanwhile, so nothing was written: run this again")
+        try:
+            after.write(path)
+        except OSError as error:
+            raise _CannotError(f"{path} cannot be written: {error.strerror}") from None
+    print(f"{_printable(path)}: {len(after.entries)} findings are accepted", file=sys.stderr)
+    return _verdict(options, (each.judged_by(after) for each in found), 0)
+
+
+def _read_baseline(path: str, *, must_exist: bool) -> tuple[Baseline, str]:
+    """Return a baseline and the text it was read from, which is empty if there is none."""
+    from .baseline import Baseline
+
+    try:
+        return Baseline.read_text(path)
+    except FileNotFoundError:
+        if must_exist:
+            raise _CannotError(f"{path} does not exist: make it with --update-baseline") from None
+        return Baseline(folder=os.path.dirname(os.path.abspath(path))), ""
+    except FormatError as error:
+        raise _CannotError(f"{error}") from None
+    except OSError as error:
+        raise _CannotError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _gate_expectations(options: argparse.Namespace) -> gate.Expectations | gate.Checked:
     """Return what every file must be; where the bundle itself is refused, what there is to say of that."""
     from . import gate
 
+    project = options.project
     asked = _expected(options)
-    container.check_expected(options.context, options.min_serial)
+    container.check_expected(options.context, asked["min_serial"])
     if options.context is not None and options.context_from_path is not None:
         raise _CannotError("--context and --context-from-path both say what the context is: give one of them")
-    if options.structure_only:
-        given = [
-            name
-            for name, value in (("--key", options.key), ("--pins", options.pins), ("--bundle", options.bundle), ("--bundle-key", options.bundle_key))
-            if value
-        ]
-        if given or options.threshold != 1:
-            raise _CannotError(f"--structure-only checks no signature, and {(given or ['--threshold'])[0]} asks for one: leave one of them out")
+    of_project = options.context is None and options.context_from_path is None and project.context_from_path is not None
+    template = project.context_from_path if of_project else options.context_from_path
+    signed = [
+        name
+        for name, value in (
+            ("--pins", options.pins),
+            ("--bundle", options.bundle),
+            ("--bundle-key", options.bundle_key),
+            ("--threshold", options.threshold),
+        )
+        if value and value != 1
+    ]
+    if options.structure_only and (options.key or signed):
+        raise _CannotError(f"--structure-only checks no signature, and {[*signed, '--key'][0]} asks for one: leave one of them out")
     if options.bundle_key and options.bundle is None:
         raise _CannotError("--bundle-key says who may have made a bundle, and no --bundle names one: nothing would be checked with it")
-    key = None if options.structure_only else _keys(options.key)
-    pins = None if options.pins is None else _pins(options, must_exist=True)
+    key = None
+    if not options.structure_only:
+        # A lock says which files were reviewed, so that no key is needed, unless something else asks for one.
+        key = _keys(options) if options.lock is None or signed else _trusted(options)
     bundle = None
     if options.bundle is not None and key is not None:
         try:
@@ -783,13 +947,17 @@ def _gate_expectations(options: argparse.Namespace) -> gate.Expectations | gate.
         key,
         _chosen_policy(options),
         asked["context"],
-        "" if options.context_from_path is None else gate.template(options.context_from_path),
+        "" if template is None else gate.template(template),
         asked["min_serial"],
         asked["threshold"],
-        pins,
+        None if options.pins is None else _pins(options, must_exist=True),
         bundle,
         os.path.dirname(options.bundle or ""),
+        None if options.lock is None else _read_lock(options.lock, must_exist=True)[0],
         options.versions,
+        project.require_signed is not False,
+        project.folder if of_project else None,
+        options.baseline is not None or project.baseline is not None,
     )
 
 
@@ -805,12 +973,8 @@ def _list_of(options: argparse.Namespace) -> bytes:
         raise _CannotError(f"{options.files_from} cannot be read: {error.strerror}") from None
 
 
-def _verdict(options: argparse.Namespace, found: Iterable[gate.Checked], total: int) -> int:
-    return _verdict_of(options, found, total)[0]
-
-
-def _verdict_of(options: argparse.Namespace, found: Iterable[gate.Checked], total: int) -> tuple[int, set[str]]:
-    """Deliver the report of `verify`, text as soon as it is known; return the exit code and the arguments that named a model."""
+def _verdict(options: argparse.Namespace, found: Iterable[gate.Checked], total: int) -> tuple[int, list[gate.Checked]]:
+    """Deliver the report of `verify`, text as soon as it is known; return the exit code and what there was."""
     from . import rendering, reporting
 
     form = options.format
@@ -831,7 +995,7 @@ def _verdict_of(options: argparse.Namespace, found: Iterable[gate.Checked], tota
             if options.verbose and each.passed_over:
                 print(f"{_printable(each.path)}: no model, passed over", file=sys.stderr)
             progress.step()
-    code = REFUSED if any(each.refused for each in checked) else OK
+    code = REFUSED if any(each.refused for each in checked) and not options.exit_zero else OK
     if form != "text":
         _deliver(options.output, rendering.FORMATS[form](checked, __version__, _repository(), code))
     elif options.output is not None:
@@ -839,8 +1003,18 @@ def _verdict_of(options: argparse.Namespace, found: Iterable[gate.Checked], tota
     if actions and os.environ.get("GITHUB_STEP_SUMMARY"):
         _summarize(os.environ["GITHUB_STEP_SUMMARY"], rendering.step_summary(checked))
     if form in ("text", "github") and not options.quiet:
-        print(rendering.said_of(checked, structure_only=options.structure_only), file=sys.stderr)
-    return code, {each.origin for each in checked if not each.passed_over}
+        print(rendering.said_of(checked) + _remarks(options), file=sys.stderr)
+    return code, checked
+
+
+def _remarks(options: argparse.Namespace) -> str:
+    """Return what a reader of the last line must know of how it came about."""
+    said = [
+        *(["no signature was checked"] if options.structure_only else []),
+        *(["the exit code is 0 whatever is refused, by --exit-zero"] if options.exit_zero else []),
+        *([f"with [tool.safepickle] of {_printable(os.path.relpath(options.project.path))}"] if options.project.path else []),
+    ]
+    return f" ({'; '.join(said)})" if said else ""
 
 
 def _summarize(path: str, text: str) -> None:
@@ -862,36 +1036,34 @@ def _bundle(options: argparse.Namespace, key: Keyring) -> openssf.Bundle:
         raise _CannotError(f"{options.bundle} cannot be read: {error.strerror}") from None
 
 
-def _files(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the files that the paths name. A path that is missing, or a folder with no such file, is an error."""
-    for path in paths:
-        if path == "-" or not os.path.isdir(path):
-            if path != "-" and not os.path.lexists(path):
-                raise _CannotError(f"{path} does not exist")
-            yield path
-            continue
-        found = sorted(_below(path))
-        if not found:
-            raise _CannotError(f"there is no *{SUFFIX} file below {path}")
-        yield from found
+def _files(paths: Sequence[str], exclude: Sequence[Exclusion] = ()) -> Iterator[str]:
+    """Yield the files that the paths name. Of a folder that are the signed ones; one without any is an error, and so is what cannot be looked at."""
+    from . import selecting
+
+    found = selecting.files(paths, exclude=exclude)
+    empty = dict.fromkeys(found.origins)
+    for each in found.candidates:
+        if each.named or _is_signed(each):
+            if each.problem:
+                raise _CannotError(f"{each.path}: {each.problem}")
+            empty.pop(each.origin, None)
+            yield each.path
+    for origin in empty:
+        raise _CannotError(f"there is no signed file below {origin}")
 
 
-def _below(path: str) -> Iterator[str]:
-    """Yield the models below a folder. What would be passed over in silence is an error: then not everything was verified."""
-    for folder, folders, names in os.walk(path, onerror=_unreadable):
-        for name in folders:
-            if os.path.islink(os.path.join(folder, name)):
-                raise _CannotError(f"{os.path.join(folder, name)} is a symbolic link to a folder, which is not followed: name that folder itself")
-        for name in names:
-            if name.endswith(SUFFIX):
-                model = os.path.join(folder, name)
-                if os.path.exists(model) and not os.path.isfile(model):
-                    raise _CannotError(f"{model} is not a regular file")
-                yield model
-
-
-def _unreadable(error: OSError) -> None:
-    raise _CannotError(f"{error.filename} cannot be read: {error.strerror}")
+def _is_signed(candidate: Candidate) -> bool:
+    """Tell whether a file is one of ours, or is called like one. What cannot be looked at may be."""
+    path = candidate.path
+    if path.endswith(SUFFIX) or os.path.isdir(path) or not os.path.exists(path):
+        return True
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return container.like_container(file.read(_HEAD_BYTES))
+    except OSError as error:
+        raise _CannotError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -901,7 +1073,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if options.path != "-" and not os.path.lexists(options.path):
         raise _CannotError(f"{options.path} does not exist")
     try:
-        info = inspect(source, key=_keys(options.key) if options.key else None)
+        info = inspect(source, key=_keys(options) if options.key else None)
     except KeyringError:
         raise
     except (SafePickleError, OSError, TypeError) as error:
@@ -932,19 +1104,23 @@ def _suggest(options: argparse.Namespace) -> int:
 
 
 def _chosen_policy(options: argparse.Namespace) -> Policy:
+    """Return the policy of the options, else of the project, else the built-in one; names that are allowed beside it add up."""
     from .policy import Policy
 
+    project = options.project
+    path, packs, allow = (options.policy, (), ()) if options.policy is not None else (project.policy, project.packs, project.allow)
     try:
-        chosen = Policy.default() if options.policy is None else Policy.read(options.policy)
-        return chosen.allow(*options.allow) if options.allow else chosen
+        chosen = Policy.default() if path is None else Policy.read(path)
+        chosen = chosen.with_packs(*packs) if packs else chosen
+        return chosen.allow(*allow, *options.allow) if allow or options.allow else chosen
     except PolicyError as error:
         raise _CannotError(str(error)) from None
     except OSError as error:
-        raise _CannotError(f"the policy {options.policy} cannot be read: {error.strerror}") from None
+        raise _CannotError(f"the policy {path} cannot be read: {error.strerror}") from None
 
 
 def _diff(options: argparse.Namespace) -> int:
-    key = _keys(options.key) if options.key else None
+    key = _keys(options) if options.key else None
     policy = _chosen_policy(options)
     from . import differing, revisions
 
@@ -982,30 +1158,32 @@ def _whole(path: str) -> bytes:
 
 def _scan(options: argparse.Namespace) -> int:
     policy = _chosen_policy(options)
-    if (options.explain is None) == (not options.paths):
-        raise _CannotError("name what to scan: a file, a folder, or - for stdin; or one file, with --explain and no other path")
     if options.explain is not None:
+        if options.paths or options.files_from is not None:
+            raise _CannotError("--explain shows one file: name no other path")
         return _explain(options, policy)
     from . import reporting
 
-    found, whole = _to_scan(options.paths)
+    found, _ = _selected(options)
     text = options.format == "text"
     colour = options.output is None and reporting.colours(os.environ, terminal=sys.stdout.isatty())
     scanned: list[reporting.Scanned] = []
     said: list[str] = []
-    with _Progress(len(found), "scanned") as progress:
-        for path, problem in found:
-            one = reporting.unread(path, "special-file", problem) if problem else _scanned(path, policy)
+    with _Progress(len(found.candidates), "scanned") as progress:
+        for each in found.candidates:
+            one = _scanned(each, policy)
             scanned.append(one)
             # Of a folder, what is no pickle is counted only.
-            if text and (path in whole or one.report.verdict != "not a pickle"):
+            if text and ((each.named and not options.quiet) or not one.report.clean or (one.report.verdict != "not a pickle" and not options.quiet)):
                 lines = list(reporting.text_of(one, colour=colour))
                 if options.output is None:
                     progress.say(lines)
                 else:
                     said += lines
             progress.step()
-    code = OK if all(each.report.clean for each in scanned) else REFUSED
+    if not scanned and not options.by_content and options.files_from is None:
+        raise _CannotError("there is no file to scan: name the right folder")
+    code = OK if all(each.report.clean for each in scanned) or options.exit_zero else REFUSED
     match options.format:
         case "json":
             _deliver(options.output, reporting.as_json(scanned, __version__))
@@ -1013,37 +1191,9 @@ def _scan(options: argparse.Namespace) -> int:
             _deliver(options.output, reporting.as_sarif(scanned, __version__, _repository(), code))
         case _ if options.output is not None:
             _deliver(options.output, "".join(f"{line}\n" for line in said))
-    print(reporting.summary(scanned), file=sys.stderr)
+    if not options.quiet:
+        print(reporting.summary(scanned), file=sys.stderr)
     return code
-
-
-def _to_scan(paths: Sequence[str]) -> tuple[list[tuple[str, str]], set[str]]:
-    """Return each file that the paths name, with why it is none if so, and those that were named themselves. What is left out is said on stderr."""
-    from .walking import kind, tree
-
-    found: list[tuple[str, str]] = []
-    whole = set()
-    if paths.count("-") > 1:
-        raise _CannotError("stdin can be read once: give - once")
-    for path in paths:
-        if path != "-" and not os.path.lexists(path):
-            raise _CannotError(f"{path} does not exist")
-        if path == "-" or not os.path.isdir(path):
-            whole.add(path)
-            try:
-                # A path that is named is followed if it is a link: it was meant. One that leads nowhere is a file that cannot be read.
-                problem = "" if path == "-" else kind(os.stat(path).st_mode)
-            except OSError:
-                problem = ""
-            found.append((path, problem))
-            continue
-        below = tree(path)
-        if not below.files and not below.special:
-            raise _CannotError(f"there is no file below {path}")
-        found += sorted([*((each, "") for each in below.files), *below.special])
-        _tell_left_out(below.skipped, "not looked at, since it is named .git")
-        _tell_left_out(below.links, "a symbolic link, not followed: what it leads to is scanned under its own name")
-    return found, whole
 
 
 def _tell_left_out(paths: Sequence[str], why: str) -> None:
@@ -1053,9 +1203,16 @@ def _tell_left_out(paths: Sequence[str], why: str) -> None:
         print(f"and {len(paths) - _MAX_LEFT_OUT} more: {why}", file=sys.stderr)
 
 
-def _scanned(path: str, policy: Policy) -> reporting.Scanned:
+def _scanned(candidate: Candidate, policy: Policy) -> reporting.Scanned:
     from . import reporting, scanning
+    from .walking import kind
 
+    path, problem = candidate.path, candidate.problem
+    if candidate.named and path != "-":
+        with contextlib.suppress(OSError):
+            problem = kind(os.stat(path).st_mode)
+    if problem:
+        return reporting.unread(path, "special-file", problem)
     try:
         return reporting.Scanned(path, scanning.scan(_source(path), policy=policy))
     except OSError as error:

@@ -16,7 +16,7 @@ class Finding:
     """One reason not to load a file."""
 
     verdict: str
-    """"unreadable", "outside policy" or "hostile"; of the gate "refused" or "warning"."""
+    """"unreadable", "outside policy" or "hostile"; of the gate "refused", "warning", or "accepted" by a baseline."""
     rule: str
     """A stable name of the kind of finding, such as "hostile-name"."""
     where: str

@@ -1,4 +1,4 @@
-"""The gate in front of releases: which files must be signed (`files`), and whether one is as expected (`check`). Nothing is built.
+"""The gate in front of releases: whether a file must be signed, and whether it is as expected (`check`). Nothing is built.
 
 - A file is known by its content, never by its name alone: what may be a pickle in any of its forms must be signed. What is none is passed over.
 - What cannot be read, or is no regular file, is a finding; nothing is skipped in silence.
@@ -9,17 +9,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import IO, Any, Final
 
-from . import chunks, container, openssf
+from . import chunks, container, lockfile, openssf
+from .baseline import Baseline
 from .container import Info
 from .errors import (
     AuthenticationError,
@@ -39,11 +41,17 @@ from .keyring import Keyring
 from .machine import Limits, trace
 from .pins import Pins
 from .policy import DISTRIBUTIONS, Policy, admit
-from .walking import Tree, kind, tree
+from .selecting import STDIN, Candidate
 
-__all__ = ["Candidate", "Checked", "Expectations", "Found", "bundle_refused", "check", "check_all", "files", "listed", "template"]
+__all__ = ["ACCEPTED", "REFUSED", "STATUSES", "Checked", "Entry", "Expectations", "bundle_refused", "check", "check_all", "template"]
 
-STDIN: Final = "-"
+# Verdicts of findings, beside "warning".
+REFUSED: Final = "refused"
+ACCEPTED: Final = "accepted"
+STATUSES: Final = ("verified", "reviewed", "unauthenticated", "accepted", "unsigned", "refused", "passed over")
+"""Signed by a trusted key; no key, but as the lock lists it; no key, and all but the signature holds; refused, but for the baseline; no container,
+where the project does not require signatures; refused; and no model."""
+
 SUFFIX: Final = ".spkl"
 PLACEHOLDERS: Final = ("parent", "stem", "name", "path")
 
@@ -80,6 +88,7 @@ _BY_CLASS: Final[tuple[tuple[type[Exception], str], ...]] = (
     (TypeError, "unreadable"),
 )
 _AT: Final = re.compile(r"at byte (\d+)")
+_CHANGED: Final = "; the baseline accepts this for another content of the file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,35 +106,18 @@ class Expectations:
     pins: Pins | None = None
     bundle: openssf.Bundle | None = None
     bundle_root: str = ""
+    lock: lockfile.Lock | None = None
+    """Reviewed files, of which each file must be one. Then it may have been checked without keys, and is still known."""
     versions: bool = False
     """Whether the installed libraries must be those of the file."""
+    require_signed: bool = True
+    """Whether a model that is no container, and that nobody named, is refused, or only warned about."""
+    path_root: str | None = None
+    """The folder that {path} in the template is relative to; None for the one that was given."""
+    digests: bool = False
+    """Whether the SHA-256 of a refused file is wanted."""
     limits: Limits = field(default_factory=Limits)
     now: Callable[[], float] = time.time
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A file that may have to be signed."""
-
-    path: str
-    origin: str
-    """The argument that it comes from."""
-    relative: str
-    """Its path below the folder that was given, with slashes."""
-    named: bool
-    """Whether somebody named just this file, so that it must be signed whatever it is."""
-    problem: str = ""
-    """Why it cannot be read like a file, if so."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """What there is to check, in the order of the arguments and of the names below a folder."""
-
-    candidates: tuple[Candidate, ...]
-    origins: tuple[str, ...]
-    left_out: tuple[tuple[str, str], ...]
-    """What is not looked at, with the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,46 +133,57 @@ class Checked:
     passed_over: bool = False
     """It is no model, and nobody said that it is."""
     size: int = 0
+    sha256: str = ""
+    """Of the whole file, if it was refused and can be read, and if digests were wanted."""
+    locked: bool = False
+    """It is the file that the lock lists."""
 
     @property
     def refused(self) -> bool:
-        """Whether there is more than a warning."""
-        return any(each.verdict == "refused" for each in self.findings)
+        """Whether there is more than what is accepted and warnings."""
+        return any(each.verdict == REFUSED for each in self.findings)
 
     @property
     def status(self) -> str:
-        """One of "verified", "unauthenticated" (all but the signature holds), "refused" and "passed over"."""
-        if self.passed_over or self.refused or self.info is None:
+        """What the file is in a word: one of `STATUSES`."""
+        if self.passed_over or self.refused:
             return "passed over" if self.passed_over else "refused"
-        return "verified" if self.info.authenticated else "unauthenticated"
+        if self.info is None:
+            return "accepted" if any(each.verdict == ACCEPTED for each in self.findings) else "unsigned"
+        return "verified" if self.info.authenticated else "reviewed" if self.locked else "unauthenticated"
+
+    def judged_by(self, baseline: Baseline) -> Checked:
+        """Return this with the findings that the baseline accepts as accepted ones."""
+        if not self.refused:
+            return self
+        return replace(self, findings=tuple(self._judged(each, baseline) for each in self.findings))
+
+    def _judged(self, finding: Finding, baseline: Baseline) -> Finding:
+        if finding.verdict != REFUSED:
+            return finding
+        entry = self.entry(finding)
+        if baseline.accepts(entry):
+            return replace(finding, verdict=ACCEPTED)
+        known = baseline.lists(entry)
+        return replace(finding, message=f"{finding.message}{_CHANGED}") if known else finding
+
+    def entry(self, finding: Finding) -> Entry:
+        """Return a finding as a baseline knows it."""
+        return Entry(self.path, finding.rule, self.sha256, finding.message)
+
+    def entries(self) -> Iterator[Entry]:
+        """Yield what is refused as a baseline knows it."""
+        return (self.entry(each) for each in self.findings if each.verdict == REFUSED)
 
 
-# --- which files ------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A finding as a baseline knows it."""
 
-
-def files(paths: Sequence[str], *, more: Iterable[str] = (), exclude: Sequence[str] = (), follow_symlinks: bool = False) -> Found:
-    """Return the files that the paths name: files, folders with all below them, patterns (`*`, `?`, `[...]`, `**`), and "-" for stdin.
-
-    `more` are paths of a list: files to be known by their content. `exclude` are patterns: one with a slash is matched with the path as it
-    was given and below its folder, one without with each part of it; what is below an excluded folder is excluded. Symbolic links below a
-    folder are followed only if asked; one that leads to what is not among the files is then a candidate with a problem.
-
-    Raises `ValueError`, with a sentence, for a path that does not exist, a pattern that matches nothing, and stdin named twice.
-    """
-    if [*paths].count(STDIN) > 1:
-        raise ValueError("stdin can be read once: give - once")
-    walk = _Walk([_pattern(each) for each in exclude], follow_symlinks=follow_symlinks)
-    for path in paths:
-        walk.add(path, named=True)
-    for path in more:
-        walk.add(path, named=False)
-    return Found(tuple(walk.candidates), tuple(dict.fromkeys(walk.origins)), tuple(walk.left_out))
-
-
-def listed(data: bytes) -> list[str]:
-    """Return the paths of a list: separated by NUL if there is one, otherwise one a line."""
-    parts = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
-    return [os.fsdecode(each) for each in parts if each]
+    path: str
+    rule: str
+    sha256: str
+    message: str
 
 
 def template(text: str) -> str:
@@ -189,107 +192,6 @@ def template(text: str) -> str:
     if unknown or re.search(r"[{}]", re.sub(r"\{[a-z]+\}", "", text)) or not text:
         raise ValueError(f"a template of contexts is text with {', '.join(f'{{{each}}}' for each in PLACEHOLDERS)}, such as {{parent}}/{{stem}}")
     return text
-
-
-class _Walk:
-    def __init__(self, exclude: Sequence[Callable[[str], bool]], *, follow_symlinks: bool) -> None:
-        self.exclude = exclude
-        self.follow = follow_symlinks
-        self.candidates: list[Candidate] = []
-        self.origins: list[str] = []
-        self.left_out: list[tuple[str, str]] = []
-        self.seen: set[tuple[int, int]] = set()
-
-    def add(self, path: str, *, named: bool) -> None:
-        """Add what one argument names."""
-        if path == STDIN and named:
-            self.origins.append(path)
-            self.candidates.append(Candidate(path, path, "", named=True))
-        elif not os.path.lexists(path):
-            if not named or not re.search(r"[*?\[]", path):
-                raise ValueError(f"{path} does not exist")
-            self.matching(path)
-        elif os.path.isdir(path):
-            self.origins.append(path)
-            self.seen = set()
-            self.below(path, path, path, lambda _: True)
-        else:
-            self.take(path, path, os.path.basename(path), named=named)
-
-    def matching(self, pattern: str) -> None:
-        """Add the files that a pattern matches, and those below the folders that it matches."""
-        parts = pattern.split("/")
-        fixed = next(number for number, part in enumerate(parts) if re.search(r"[*?\[]", part))
-        top = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else "")
-        wanted = _pattern(pattern, anchored=True)
-        self.origins.append(pattern)
-        before = len(self.candidates)
-        if os.path.isdir(top or os.curdir):
-            self.seen = set()
-            self.below(top or os.curdir, pattern, top, wanted)
-        if len(self.candidates) == before:
-            raise ValueError(f"{pattern} matches no file")
-
-    def below(self, folder: str, origin: str, top: str, wanted: Callable[[str], bool]) -> None:
-        """Add what is below a folder, in order."""
-        found: Tree = tree(folder)
-        special = dict(found.special)
-        self.left_out += [(path, "not looked at, since it is named .git") for path in found.skipped]
-        self.left_out += [(path, "a symbolic link, not followed: what it leads to is checked under its own name") for path in found.links]
-        for path in [*found.files, *sorted(special)]:
-            shown = os.path.relpath(path) if folder == os.curdir and not top else path
-            relative = os.path.relpath(path, top or os.curdir).replace(os.sep, "/")
-            if not wanted(shown.replace(os.sep, "/")):
-                continue
-            if path in special and self.follow and os.path.islink(path) and os.path.isdir(path):
-                # Each folder once, however many links lead to it, or round in a circle.
-                status = os.stat(path)
-                if (status.st_dev, status.st_ino) not in self.seen and not self.excluded(shown, relative):
-                    self.seen.add((status.st_dev, status.st_ino))
-                    self.below(path, origin, top, wanted)
-                continue
-            self.take(shown, origin, relative, named=False, problem=special.get(path, ""))
-
-    def take(self, path: str, origin: str, relative: str, *, named: bool, problem: str = "") -> None:
-        if self.excluded(path, relative):
-            self.left_out.append((path, "excluded"))
-            return
-        if self.follow and problem and os.path.islink(path):
-            with contextlib.suppress(OSError):
-                problem = kind(os.stat(path).st_mode)
-        if path == origin:
-            self.origins.append(origin)
-        self.candidates.append(Candidate(path, origin, relative, named, problem))
-
-    def excluded(self, path: str, relative: str) -> bool:
-        return any(test(each.replace(os.sep, "/")) for test in self.exclude for each in (path, relative))
-
-
-def _pattern(text: str, *, anchored: bool = False) -> Callable[[str], bool]:
-    """Return a test of paths with slashes: whether the pattern matches the path, or a folder that it is in."""
-    pattern = text.replace(os.sep, "/").rstrip("/")
-    made, at = "", 0
-    while at < len(pattern):
-        each = pattern[at]
-        at += 1
-        if pattern.startswith("**/", at - 1) and (at == 1 or pattern[at - 2] == "/"):
-            made, at = made + "(?:[^/]+/)*", at + 2
-        elif each == "*":
-            whole = pattern.startswith("*", at)
-            made, at = made + (".*" if whole else "[^/]*"), at + whole
-        elif each == "?":
-            made += "[^/]"
-        elif each == "[" and (end := pattern.find("]", at + 1)) > 0:
-            inner = pattern[at:end].replace("\\", r"\\").replace("[", r"\[")
-            made, at = f"{made}[{'^' + inner[1:] if inner[:1] == '!' else inner}]", end + 1
-        else:
-            made += re.escape(each)
-    start = "" if anchored or "/" in pattern else "(?:.*/)?"
-    try:
-        wanted = re.compile(rf"{start}{made}(?:/.*)?", re.DOTALL)
-    except re.error:
-        raise ValueError(f"{text} is not a pattern of paths") from None
-    return lambda path: wanted.fullmatch(path) is not None
 
 
 # --- one file ---------------------------------------------------------------------------------------------------
@@ -309,27 +211,40 @@ def check_all(candidates: Sequence[Candidate], expected: Expectations, stdin: IO
 
 def check(candidate: Candidate, expected: Expectations, stdin: IO[bytes] | None = None) -> Checked:
     """Return whether one file is as expected. Never raises for what is in it or in its way; nothing of it is built or imported."""
-    path = candidate.path
+    return _caught(candidate, lambda: _checked(candidate, expected, stdin))
+
+
+def _caught(candidate: Candidate, run: Callable[[], Checked]) -> Checked:
     try:
-        if path == STDIN:
-            if stdin is None:
-                raise ValueError("there is no standard input")
-            return _contained(candidate, stdin, None, expected)
-        if candidate.problem:
-            # What leads nowhere, or may not be looked at, says so itself.
-            os.stat(path)
-            return _refused(candidate, "unreadable", candidate.problem)
-        opened = open_regular(path)
-        if opened is None:
-            if os.path.isdir(path):
-                return _refused(candidate, "unreadable", "a folder")
-            # Somebody named it: a pipe of the shell, say.
-            with io.FileIO(path, "rb") as file:
-                return _contained(candidate, file, None, expected)
-        with opened[0] as file:
-            return _regular(candidate, file, opened[1], expected)
+        return run()
     except Exception as error:  # noqa: BLE001 - one file must not keep the others from being checked, and is no pass
         return _failed(candidate, error)
+
+
+def _checked(candidate: Candidate, expected: Expectations, stdin: IO[bytes] | None) -> Checked:
+    path = candidate.path
+    if path == STDIN:
+        if stdin is None:
+            raise ValueError("there is no standard input")
+        return _contained(candidate, stdin, None, expected)
+    if candidate.problem:
+        # What leads nowhere, or may not be looked at, says so itself.
+        os.stat(path)
+        return _refused(candidate, "unreadable", candidate.problem)
+    opened = open_regular(path)
+    if opened is None:
+        if os.path.isdir(path):
+            return _refused(candidate, "unreadable", "a folder")
+        # Somebody named it: a pipe of the shell, say.
+        with io.FileIO(path, "rb") as file:
+            return _contained(candidate, file, None, expected)
+    with opened[0] as file:
+        found = _caught(candidate, lambda: _regular(candidate, file, opened[1], expected))
+        if not (expected.digests and found.refused):
+            return found
+        # Of the file that is open, so that what is entered in a baseline is what was refused.
+        file.seek(0)
+        return replace(found, sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def bundle_refused(path: str, error: SafePickleError) -> Checked:
@@ -394,11 +309,14 @@ def _foreign(candidate: Candidate, file: io.FileIO, size: int, expected: Expecta
         said = "it is no container"
     except SafePickleError as error:
         said = str(error)
+    # What somebody names is meant to be signed; what is only found may be left for later.
+    required = expected.require_signed or candidate.named
     worst = max(found.findings, key=lambda each: ("unreadable", "outside policy", "hostile").index(each.verdict), default=None)
     more = "" if worst is None else f"; a scan says {worst.verdict}: {worst.message}"
-    return _refused(
-        candidate, "unsigned", f"{said} ({found.format}, which must be signed{more})", "UnsignedError", size, None if worst is None else worst.offset
-    )
+    what = "which must be signed" if required else "which nobody vouches for"
+    offset = None if worst is None else worst.offset
+    finding = _finding("unsigned", f"{said} ({found.format}, {what}{more})", REFUSED if required else "warning", offset)
+    return Checked(candidate.path, candidate.origin, None, (finding,), "UnsignedError", size=size)
 
 
 def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected: Expectations) -> Checked:
@@ -416,11 +334,27 @@ def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected
             return _failed(candidate, error, "pins", size or 0)
     if expected.versions and (said := _drift(info)):
         findings.append(_finding("versions", said, "warning"))
-    return Checked(candidate.path, candidate.origin, info, tuple(findings), size=size or 0)
+    return Checked(candidate.path, candidate.origin, info, tuple(findings), size=size or 0, locked=expected.lock is not None)
 
 
 def _opened(
     candidate: Candidate, file: IO[bytes], size: int | None, context: str | None, expected: Expectations
+) -> tuple[Info, bytes, tuple[memoryview, ...]]:
+    if expected.lock is None:
+        return _read(candidate, file, size, context, expected)
+    if candidate.path == STDIN:
+        raise AuthenticationError("what comes from stdin has no path to be looked up in the lock: name a file", about="lock")
+    # The bytes that are judged are those that are compared with the lock. If they are others than those, nothing else about them matters.
+    entry = expected.lock.entry(candidate.path)
+    reader = lockfile.Measuring(file)
+    try:
+        return _read(candidate, reader, None, context, expected)
+    finally:
+        entry.compare(reader.whole(entry.size))
+
+
+def _read(
+    candidate: Candidate, file: Any, size: int | None, context: str | None, expected: Expectations
 ) -> tuple[Info, bytes, tuple[memoryview, ...]]:
     limits = expected.limits
     if expected.trusted is None:
@@ -465,11 +399,12 @@ def _context(candidate: Candidate, expected: Expectations) -> str | None:
         raise AuthenticationError("what comes from stdin has no path to make a context of: name it with --context", about="context")
     absolute = os.path.abspath(candidate.path)
     name = os.path.basename(absolute)
+    below = candidate.relative if expected.path_root is None else os.path.relpath(absolute, expected.path_root).replace(os.sep, "/")
     values = {
         "parent": os.path.basename(os.path.dirname(absolute)),
         "stem": os.path.splitext(name)[0],
         "name": name,
-        "path": candidate.relative,
+        "path": below,
     }
     made = re.sub(r"\{([a-z]+)\}", lambda match: values[match[1]], expected.context_from)
     if not 0 < len(made) <= container.MAX_TEXT or not made.isprintable():
@@ -494,7 +429,7 @@ def _drift(info: Info) -> str:
     return f"the file was written with {said}; to match it: pip install " + " ".join(f'"{name}=={version}"' for name, version, _ in different)
 
 
-def _finding(rule: str, message: str, verdict: str = "refused", offset: int | None = None) -> Finding:
+def _finding(rule: str, message: str, verdict: str = REFUSED, offset: int | None = None) -> Finding:
     return Finding(verdict, rule, "", offset, elided(message))
 
 

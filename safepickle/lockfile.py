@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from . import container, files, walking
+from . import container, files
 from .container import MAX_INTEGER, MAX_SIGNATURES, MAX_TEXT, Info
 from .errors import AuthenticationError, FormatError, elided
 from .keyring import Keyring
 from .naming import check_distinct, checked_name, name_in
 
-__all__ = ["NAME", "Entry", "Lock", "Measured", "is_model", "measure", "models_below", "verified"]
+__all__ = ["NAME", "Entry", "Lock", "Measured", "Measuring", "is_model", "measure", "verified"]
 
 NAME: Final = "safepickle.lock"
 MAX_FILE_BYTES: Final = 16 << 20
@@ -67,6 +67,17 @@ class Entry:
             raise FormatError(f"the context of a file is printable text of 1 to {MAX_TEXT} characters")
         if self.serial is not None and (type(self.serial) is not int or not 0 <= self.serial <= MAX_INTEGER):
             raise FormatError("the serial of a file is an integer from 0 to 2**63 - 1")
+
+    def compare(self, found: Measured) -> None:
+        """Return if bytes that were measured are those that were reviewed. Raises `AuthenticationError` that says what differs."""
+        if found.sha256 == self.sha256 and found.size == self.size:
+            return
+        size = f"{self.size} bytes, and this one has {found.size}" if found.size != self.size else f"{self.size} bytes, as this one has"
+        raise AuthenticationError(
+            f"this is not the file that was reviewed: that one has {size}, and SHA-256 {self.sha256}, and this one has {found.sha256}: "
+            "restore that file, or review this one and run `safepickle lock`",
+            about="lock",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +130,9 @@ class Lock:
         """Return if a file is what was reviewed; no key is needed. Raises `AuthenticationError` that says what differs, `OSError`.
 
         The file is read here. Whoever opens the path again afterwards must keep others from writing to it meanwhile, or compare what
-        was read (`compare`).
+        was read (`entry`, and its `compare`).
         """
-        entry = self._entry(os.fspath(path))
-        self._compare(entry, measure(path))
-
-    def compare(self, path: str | os.PathLike[str], found: Measured) -> None:
-        """Return if bytes that were read and measured elsewhere are those that were reviewed at that path. Raises `AuthenticationError`."""
-        self._compare(self._entry(os.fspath(path)), found)
+        self.entry(path).compare(measure(path))
 
     def missing(self) -> tuple[str, ...]:
         """Return the names of listed files that are not there, or are no files."""
@@ -166,27 +172,19 @@ class Lock:
         """Return the name of a path. Raises `FormatError` if it can have none."""
         return name_in(self.folder, path)
 
-    def _entry(self, path: str) -> Entry:
+    def entry(self, path: str | os.PathLike[str]) -> Entry:
+        """Return how the file at a path was reviewed. Raises `AuthenticationError` if it was not."""
         try:
-            name = self.name_of(path)
+            name = self.name_of(os.fspath(path))
         except FormatError as error:
-            raise AuthenticationError(f"the lock cannot list this file: {error}") from None
+            raise AuthenticationError(f"the lock cannot list this file: {error}", about="lock") from None
         entry = self.entries.get(name)
         if entry is None:
-            raise AuthenticationError(f"the lock does not list {elided(name)!a}: review the file and add it with `safepickle lock`")
+            raise AuthenticationError(f"the lock does not list {elided(name)!a}: review the file and add it with `safepickle lock`", about="lock")
         return entry
 
-    def _compare(self, entry: Entry, found: Measured) -> None:
-        if found.sha256 == entry.sha256 and found.size == entry.size:
-            return
-        size = f"{entry.size} bytes, and this one has {found.size}" if found.size != entry.size else f"{entry.size} bytes, as this one has"
-        raise AuthenticationError(
-            f"this is not the file that was reviewed: that one has {size}, and SHA-256 {entry.sha256}, and this one has {found.sha256}: "
-            "restore that file, or review this one and run `safepickle lock`"
-        )
 
-
-class _Measuring:
+class Measuring:
     """Reads a file for somebody, and measures what it hands out."""
 
     def __init__(self, file: Any) -> None:
@@ -200,17 +198,17 @@ class _Measuring:
         self._size += len(piece)
         return piece
 
-    def measured(self) -> Measured:
+    def whole(self, most: int = MAX_INTEGER) -> Measured:
+        """Read to the end, or until it is longer than `most` bytes, and return what the file is."""
+        while self._size <= most and self.read(_BLOCK):
+            pass
         return Measured(self._digest.hexdigest(), self._size)
 
 
 def measure(path: str | os.PathLike[str]) -> Measured:
     """Return digest and size of a regular file, which is read once. Raises `OSError`, also for what is no regular file."""
     with _opened(os.fspath(path)) as file:
-        reader = _Measuring(file)
-        while reader.read(_BLOCK):
-            pass
-    return reader.measured()
+        return Measuring(file).whole()
 
 
 def verified(
@@ -218,11 +216,9 @@ def verified(
 ) -> tuple[Entry, Info]:
     """Verify a file whole, and return the entry that a lock has for it. The bytes measured are those verified. Raises like `verify`."""
     with _opened(os.fspath(path)) as file:
-        reader: Any = _Measuring(file)
+        reader: Any = Measuring(file)
         info = container.verify(reader, keyring, context=context, min_serial=min_serial, threshold=threshold)
-        while reader.read(_BLOCK):
-            pass
-    found = reader.measured()
+        found = reader.whole()
     return Entry(found.sha256, found.size, tuple(sorted(set(info.trusted_key_ids))), info.context, info.serial), info
 
 
@@ -239,17 +235,6 @@ def is_model(path: str) -> bool:
     with opened[0] as file:
         head = file.read(len(container.MAGIC)) or b""
     return head == container.MAGIC or _PICKLE.match(head) is not None
-
-
-def models_below(folder: str) -> tuple[list[str], list[tuple[str, str]]]:
-    """Return the model files below a folder, and what cannot be looked at, each with why.
-
-    Links to folders are not followed. One to a file is a model under its own name: it may lead to another file that was reviewed.
-    """
-    below = walking.tree(folder)
-    return [each for each in (*below.files, *below.links) if not os.path.isdir(each) and is_model(each)], [
-        each for each in below.special if is_model(each[0])
-    ]
 
 
 def _opened(path: str) -> Any:

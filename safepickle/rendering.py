@@ -19,6 +19,12 @@ from .reporting import Rule, Scanned, as_sarif, escaped, fingerprint, uri_of
 if TYPE_CHECKING:
     from .gate import Checked
 
+# What `gate` says of files and findings, in words: it is not imported where a header is shown.
+_GOOD: Final = ("verified", "reviewed", "unauthenticated", "accepted", "unsigned")
+_SHOWN: Final = {"refused": "error", "warning": "warning", "accepted": "note"}
+_GITHUB: Final = {"refused": "error", "warning": "warning", "accepted": "notice"}
+_GITLAB: Final = {"refused": "critical", "warning": "minor", "accepted": "info"}
+
 __all__ = ["FORMATS", "RULES", "fields_of", "line_of", "said_of", "step_summary", "summary_of", "text_of"]
 
 _GREEN: Final = "32"
@@ -62,6 +68,13 @@ RULES: Final[Mapping[str, Rule]] = {
         "Review and update the pins.",
         "error",
         "7.0",
+    ),
+    "lock": Rule(
+        "A file is not as it was reviewed",
+        "The lock lists another content for this path, or does not list it.",
+        "Restore the file that was reviewed, or review this one and run `safepickle lock`.",
+        "error",
+        "8.0",
     ),
     "bundle": Rule("A bundle does not hold", "The detached signature is no valid one by a trusted key.", _FETCH, "error", "8.0"),
     "policy": Rule(
@@ -112,13 +125,14 @@ RULES: Final[Mapping[str, Rule]] = {
 # --- what there is to say -----------------------------------------------------------------------------------------
 
 
-def summary_of(info: Info) -> str:
-    """Return who signed a file, for what, and which one it is, in a line."""
+def summary_of(info: Info, *, locked: bool = False) -> str:
+    """Return who signed a file, for what, and which one it is, in a line. The first word is its status."""
     if info.authenticated:
-        parts = [f"verified, signed by {', '.join(info.trusted_key_ids)}"]
+        parts = [f"verified, signed by {', '.join(info.trusted_key_ids)}", *(["as the lock lists it"] if locked else [])]
     else:
         keys = ", ".join(each.key_id for each in info.signatures)
-        parts = [f"unauthenticated: no key was given, so nobody vouches for it; it claims key {keys}"]
+        said = "reviewed: it is the file that the lock lists, and no key was given" if locked else None
+        parts = [f"{said or 'unauthenticated: no key was given, so nobody vouches for it'}; it claims key {keys}"]
     if info.context is not None:
         parts.append(f"context {info.context}")
     if info.serial is not None:
@@ -153,11 +167,11 @@ def _counts(files: Sequence[Checked]) -> Counter[str]:
     return Counter(each.status for each in files)
 
 
-def said_of(files: Sequence[Checked], *, structure_only: bool) -> str:
-    """Return how many files there were of each kind; what is no model is counted apart."""
+def said_of(files: Sequence[Checked]) -> str:
+    """Return how many files there were of each kind; what is no model is not counted."""
     counts = _counts(files)
-    good = "unauthenticated" if structure_only else "verified"
-    return f"{counts[good]} {good}, {counts['refused']} refused"
+    good = [f"{counts[status]} {status}" for status in _GOOD if counts[status]]
+    return ", ".join([*(good or ["0 verified"]), f"{counts['refused']} refused"])
 
 
 def _place(path: str) -> str:
@@ -183,12 +197,12 @@ def text_of(checked: Checked, *, colour: bool = False) -> Iterator[str]:
 
     path = escaped(checked.path)
     if not checked.refused and checked.info is not None:
-        said = escaped(summary_of(checked.info))
+        said = escaped(summary_of(checked.info, locked=checked.locked))
         word = checked.status
         yield f"{path}: {painted(word, _GREEN)}{said.removeprefix(word)}"
     for finding in checked.findings:
         first, *rest = finding.message.split("\n")
-        word = painted("REFUSED", _RED) if finding.verdict == "refused" else "warning"
+        word = painted("REFUSED", _RED) if finding.verdict == "refused" else finding.verdict
         yield f"{path}: {word}: {checked.error or finding.rule}: {escaped(first)}"
         yield from (f"    {escaped(line)}" for line in rest)
 
@@ -199,10 +213,10 @@ def text_of(checked: Checked, *, colour: bool = False) -> Iterator[str]:
 def line_of(checked: Checked) -> dict[str, Any]:
     """Return what there is to say of one file as JSON values. The keys stay; new ones may be added."""
     found = [
-        {"rule": each.rule, "level": "error" if each.verdict == "refused" else "warning", "offset": each.offset, "message": each.message}
+        {"rule": each.rule, "level": _SHOWN[each.verdict], "accepted": each.verdict == "accepted", "offset": each.offset, "message": each.message}
         for each in checked.findings
     ]
-    value: dict[str, Any] = {"path": checked.path, "status": checked.status}
+    value: dict[str, Any] = {"path": checked.path, "status": checked.status, "authenticated": False}
     if checked.refused:
         first = next(each for each in checked.findings if each.verdict == "refused")
         value |= {"error": checked.error or first.rule, "rule": first.rule, "message": first.message}
@@ -217,9 +231,7 @@ def _as_json(files: Sequence[Checked], version: str, root: str, code: int) -> st
         "tool": "safepickle",
         "version": version,
         "files": [line_of(each) for each in files if not each.passed_over],
-        "verified": counts["verified"],
-        "unauthenticated": counts["unauthenticated"],
-        "refused": counts["refused"],
+        **{status: counts[status] for status in (*_GOOD, "refused")},
         "passed_over": counts["passed over"],
         "exit_code": code,
     }
@@ -238,9 +250,7 @@ def _as_sarif(files: Sequence[Checked], version: str, root: str, code: int) -> s
     log = json.loads(as_sarif(scanned, version, root, code, RULES))
     counts = _counts(files)
     log["runs"][0]["properties"] = {
-        "verified": counts["verified"],
-        "unauthenticated": counts["unauthenticated"],
-        "refused": counts["refused"],
+        **{status: counts[status] for status in (*_GOOD, "refused")},
         "passedOver": counts["passed over"],
     }
     return json.dumps(log, indent=2) + "\n"
@@ -253,25 +263,31 @@ def _xml(text: str, quote: Callable[[str], str]) -> str:
 
 def _as_junit(files: Sequence[Checked], version: str, root: str, code: int) -> str:
     cases = [each for each in files if not each.passed_over]
-    failures = sum(each.refused for each in cases)
-    totals = f'tests="{len(cases)}" failures="{failures}" errors="0"'
+    accepted = sum(each.status == "accepted" for each in cases)
+    totals = f'tests="{len(cases)}" failures="{sum(each.refused for each in cases)}" errors="0"'
     lines = [
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<testsuites name="safepickle" {totals}>',
-        f'<testsuite name="safepickle verify" {totals} skipped="0" time="0">',
+        f'<testsuite name="safepickle verify" {totals} skipped="{accepted}" time="0">',
     ]
     for each in cases:
         lines.append(f'<testcase name={_xml(_place(each.path), quoteattr)} classname="safepickle.verify" time="0">')
+        if each.status == "accepted":
+            lines.append(f"<skipped message={_xml(f'accepted by the baseline: {_first(each)}', quoteattr)}/>")
         for finding in each.findings:
             if finding.verdict == "refused":
                 first = finding.message.partition("\n")[0]
                 lines.append(
                     f"<failure message={_xml(first, quoteattr)} type={_xml(finding.rule, quoteattr)}>{_xml(finding.message, escape)}</failure>"
                 )
-        said = [each.findings[0].message] if each.findings and not each.refused else [] if each.info is None else [summary_of(each.info)]
-        lines += [f"<system-out>{_xml(text, escape)}</system-out>" for text in said]
+        said = [] if each.refused else [*([summary_of(each.info, locked=each.locked)] if each.info else []), *(one.message for one in each.findings)]
+        lines += [f"<system-out>{_xml(text, escape)}</system-out>" for text in said[:1]]
         lines.append("</testcase>")
     return "\n".join([*lines, "</testsuite>", "</testsuites>"]) + "\n"
+
+
+def _first(checked: Checked) -> str:
+    return checked.findings[0].message.partition("\n")[0]
 
 
 def _command(text: str, more: str = "") -> str:
@@ -284,14 +300,11 @@ def _command(text: str, more: str = "") -> str:
 def _as_github(files: Sequence[Checked], version: str, root: str, code: int) -> str:
     lines = []
     for each, finding in _problems(files):
-        level = "error" if finding.verdict == "refused" else "warning"
+        level = _GITHUB[finding.verdict]
         title = _command(f"safepickle: {finding.rule}", ":,")
         where = "" if each.path == "-" else f"file={_command(_relative(each.path, root), ':,')},line=1,"
         lines.append(f"::{level} {where}title={title}::{_command(f'{_place(each.path)}: {finding.message}')}")
-    counts = _counts(files)
-    good = [f"{counts[status]} {status}" for status in ("verified", "unauthenticated") if counts[status]]
-    lines.append(", ".join([*(good or ["0 verified"]), f"{counts['refused']} refused"]))
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, said_of(files)]) + "\n"
 
 
 def _relative(path: str, root: str) -> str:
@@ -306,7 +319,7 @@ def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> 
     value = []
     # An empty report would read as if all were verified.
     claimed = [
-        (each, Finding("unauthenticated", "unauthenticated", "", None, summary_of(each.info)))
+        (each, Finding("accepted", "unauthenticated", "", None, summary_of(each.info)))
         for each in files
         if each.status == "unauthenticated" and each.info
     ]
@@ -318,7 +331,7 @@ def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> 
                 "description": finding.message,
                 "check_name": f"safepickle/{finding.rule}",
                 "fingerprint": f"{digest}{'' if seen[digest] == 1 else f'-{seen[digest]}'}",
-                "severity": {"refused": "critical", "unauthenticated": "info"}.get(finding.verdict, "minor"),
+                "severity": _GITLAB[finding.verdict],
                 "location": {"path": _relative(each.path, root), "lines": {"begin": 1}},
             }
         )
@@ -327,13 +340,7 @@ def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> 
 
 def step_summary(files: Sequence[Checked]) -> str:
     """Return a table in Markdown for the summary of a step in GitHub Actions."""
-    counts = _counts(files)
-    lines = [
-        "### safepickle verify",
-        "",
-        ", ".join(f"{counts[each]} {each}" for each in ("verified", "unauthenticated", "refused") if counts[each] or each != "unauthenticated"),
-        "",
-    ]
+    lines = ["### safepickle verify", "", said_of(files), ""]
     found = list(_problems(files))
     if found:
         lines += ["| file | rule | what to know |", "| --- | --- | --- |"]

@@ -29,7 +29,14 @@ _MAX_MESSAGE: Final = 2000
 
 _COLOURS: Final = {"hostile": "1;31", "outside policy": "33", "unreadable": "35", "signed": "32", "within policy": "32"}
 # "unreadable" is no less than "hostile": else a hostile file would be damaged a little, to pass a gate that stops at errors only.
-_LEVELS: Final = {"hostile": "error", "unreadable": "error", "outside policy": "warning", "refused": "error", "warning": "warning"}
+_LEVELS: Final = {
+    "hostile": "error",
+    "unreadable": "error",
+    "outside policy": "warning",
+    "refused": "error",
+    "warning": "warning",
+    "accepted": "note",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +345,7 @@ def _results(scanned: Scanned, root: str, places: Mapping[str, int]) -> Iterator
         properties |= {key: _whole(value) for key, value in (("name", finding.name), ("advisory", finding.advisory)) if value}
         if finding.offset is not None:
             properties["offset"] = finding.offset
-        yield {
+        result: dict[str, Any] = {
             "ruleId": _whole(finding.rule),
             "ruleIndex": places[finding.rule],
             "kind": "fail",
@@ -349,6 +356,10 @@ def _results(scanned: Scanned, root: str, places: Mapping[str, int]) -> Iterator
             "partialFingerprints": {"primaryLocationLineHash": f"{digest[:16]}:{seen[digest]}", "safepickleFinding/v1": f"{digest}:{seen[digest]}"},
             "properties": properties,
         }
+        if finding.verdict == "accepted":
+            # What a baseline accepts is no alert, and still in the report.
+            result["suppressions"] = [{"kind": "external", "status": "accepted", "justification": "accepted by the baseline"}]
+        yield result
 
 
 def _said(finding: Finding) -> str:

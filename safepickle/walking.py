@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,13 +28,18 @@ class Tree:
     """Symbolic links to what is found here under its own name: not followed, and nothing is missed by that."""
     skipped: tuple[str, ...]
     """Folders named .git, whose contents are not looked at."""
+    excluded: tuple[str, ...] = ()
+    """What was to be left out; of a folder only its own path."""
 
 
-def tree(folder: str) -> Tree:
+def tree(folder: str, *, excluded: Callable[[str], bool] | None = None, wanted: Callable[[str], bool] | None = None) -> Tree:
     """List a folder with all below it. Symbolic links are not followed. Never raises for what is in it.
 
-    A link to something that is not among the files is one of the special ones: whoever loads it loads what nobody looked at.
+    A link to something that is not among the files is one of the special ones: whoever loads it loads what nobody looked at. `excluded`
+    tells of a path whether it is left out, with all below it; `wanted` of the path of a file whether it is listed: links to
+    folders are all special then, since what is below them is not listed under the names that it has there.
     """
+    left_out: list[str] = []
     files: list[str] = []
     special: list[tuple[str, str]] = []
     links: list[str] = []
@@ -47,6 +52,13 @@ def tree(folder: str) -> Tree:
         folders.append(here)
         inner: list[str] = []
         for path, what in _entries(here):
+            if excluded is not None and path != folder and excluded(path):
+                left_out.append(path)
+                continue
+            # A folder that cannot be read stands in its own list: what is wanted may be below it.
+            folderish = path == here or what == "folder" or (what == "link" and os.path.isdir(path))
+            if wanted is not None and not folderish and not wanted(path):
+                continue
             match what:
                 case "file":
                     files.append(path)
@@ -57,8 +69,8 @@ def tree(folder: str) -> Tree:
                 case _:
                     special.append((path, what))
         pending.extend(reversed(inner))
-    followed, missed = _resolved(links, {*files, *folders})
-    return Tree(tuple(files), tuple(special + missed), tuple(followed), tuple(skipped))
+    followed, missed = _resolved(links, {*files, *([] if wanted else folders)})
+    return Tree(tuple(files), tuple(special + missed), tuple(followed), tuple(skipped), tuple(left_out))
 
 
 def _entries(folder: str) -> Iterator[tuple[str, str]]:

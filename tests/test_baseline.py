@@ -23,25 +23,39 @@ class One:
 
 def test_a_finding_is_new_once_the_content_changes(tmp_path):
     path = tmp_path / "a.spkl"
-    start, refused = Baseline(folder=str(tmp_path)).update([One(str(path)), One(str(path), "expired")])
+    path.touch()
+    start, refused = Baseline(folder=str(tmp_path)).updated([One(str(path)), One(str(path), "expired")], [str(path)])
     assert refused == []
     start.write(tmp_path / "base.json")
     read = Baseline.read(tmp_path / "base.json")
     assert read == start
     assert read.to_text() == (tmp_path / "base.json").read_text()
     same, changed = One(str(path), message="expired 4 days ago"), One(str(path), "expired", sha256="cd" * 32)
-    new, accepted, stale = read.split([same, changed])
-    assert (new, accepted) == ([changed], [same])
-    assert [each.rule for each in stale] == ["expired"]
-    assert len(read.update([same])[0].entries) == 1
+    assert [read.accepts(each) for each in (same, changed)] == [True, False]
+    assert read.lists(changed)
+    assert not read.lists(One(str(path), "policy"))
+    assert [each.rule for each in read.stale([same, changed], [str(path)])] == ["expired"]
+    assert len(read.updated([same], [str(path)])[0].entries) == 1
+
+
+def test_what_is_accepted_of_files_that_were_not_looked_at_stays_until_they_are_gone(tmp_path):
+    one, other = str(tmp_path / "a"), str(tmp_path / "b")
+    for path in (one, other):
+        open(path, "w").close()
+    start = Baseline(folder=str(tmp_path)).updated([One(one), One(other)], [one, other])[0]
+    assert start.stale([], [one]) == [each for each in sorted(start.entries) if each.path == "a"]
+    assert {each.path for each in start.updated([], [one])[0].entries} == {"b"}
+    (tmp_path / "b").unlink()
+    assert len(start.stale([], [])) == 1
+    assert {each.path for each in start.updated([], [])[0].entries} == {"a"}
 
 
 def test_what_was_not_read_or_lies_outside_is_never_accepted(tmp_path):
     findings = [One(str(tmp_path / "a"), sha256=None), One(str(tmp_path / "a"), sha256=""), One(str(tmp_path.parent / "b"))]
-    made, refused = Baseline(folder=str(tmp_path)).update(findings)
+    made, refused = Baseline(folder=str(tmp_path)).updated(findings, [])
     assert made.entries == frozenset()
     assert refused == findings
-    assert made.split(findings) == (findings, [], [])
+    assert not any(made.accepts(each) for each in findings)
 
 
 ENTRY = {"path": "a", "rule": "r", "sha256": DIGEST, "fingerprint": DIGEST, "message": ""}
@@ -75,7 +89,7 @@ def test_what_is_no_json_is_refused(tmp_path, text):
 
 
 def test_mutations_of_a_baseline_raise_nothing_but_our_errors(tmp_path):
-    whole = Baseline(folder=str(tmp_path)).update([One(str(tmp_path / "a")), One(str(tmp_path / "b"))])[0].to_text().encode()
+    whole = Baseline(folder=str(tmp_path)).updated([One(str(tmp_path / "a")), One(str(tmp_path / "b"))], [])[0].to_text().encode()
     chance = random.Random(1)
     refused = 0
     for _ in range(500):

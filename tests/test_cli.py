@@ -80,13 +80,17 @@ def test_exit_codes_of_verify(models, options, code, capsys):
     assert KEY.to_text()[25:] not in "".join(capsys.readouterr())
 
 
-@pytest.mark.parametrize(
-    "arguments", [[], ["verify"], ["nonsense"], ["verify", "x", "--key"], ["verify", "x", "--key", "env:SP_KEY", "--format", "yaml"]]
-)
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["verify", "x", "--key"], ["verify", "x", "--key", "env:SP_KEY", "--format", "yaml"]])
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(arguments)
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["verify", "scan", "lock"])
+def test_a_command_about_files_that_are_not_named_exits_with_2(command, capsys):
+    assert main([command]) == 2
+    assert capsys.readouterr().err.startswith("safepickle: name ")
 
 
 def test_missing_paths_and_folders_without_models_exit_with_2(tmp_path, capsys):

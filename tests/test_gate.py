@@ -16,7 +16,7 @@ import jsonschema
 import pytest
 
 import safepickle
-from safepickle import Keyring, SecretKey, container, gate, rendering
+from safepickle import Keyring, SecretKey, container, gate, rendering, selecting
 from safepickle.cli import main
 from safepickle.findings import Finding
 from safepickle.gate import Checked
@@ -365,7 +365,7 @@ def test_a_large_file_is_mapped_and_a_large_compressed_one_is_read(tmp_path):
     for compress in (None, "zlib"):
         path = str(tmp_path / f"{compress}.spkl")
         safepickle.dump(numpy.random.default_rng(0).integers(0, 256, 20 << 20, numpy.uint8), path, key=KEY, compress=compress)
-        (candidate,) = gate.files([path]).candidates
+        (candidate,) = selecting.files([path]).candidates
         assert gate.check(candidate, wanted).status == "verified"
         with open(path, "r+b") as file:
             file.seek(-5000, os.SEEK_END)

@@ -285,7 +285,7 @@ def test_a_very_deep_folder_is_listed_to_its_end_or_named(tmp_path):
 
 def test_scan_exits_with_0_if_every_file_is_clean_and_counts_what_is_no_pickle(folder, pretend, capsys):
     (folder / "notes.txt").write_text("no pickle")
-    assert main(["scan", str(folder)]) == 0
+    assert main(["scan", "-v", str(folder)]) == 0
     out, err = capsys.readouterr()
     assert out.count("within policy") == 4
     assert "notes.txt" not in out

@@ -1,0 +1,245 @@
+"""Which files a command is about: those that its arguments name, and what is below folders. Nothing is read here.
+
+- What cannot be read like a file is a candidate with a problem, and what is left out by rule is listed: nothing is passed over in silence.
+- Below a folder, links are not followed unless asked. One that leads to what is not among the candidates is a problem: whoever loads it
+  loads what nobody looked at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from .walking import GIT, kind, tree
+
+__all__ = ["STDIN", "Candidate", "Exclusion", "Found", "files", "listed"]
+
+STDIN: Final = "-"
+_MAGIC: Final = re.compile(r"[*?\[]")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A file that a command may be about."""
+
+    path: str
+    origin: str
+    """The argument that it comes from."""
+    relative: str
+    """Its path below the folder that was given, with slashes."""
+    named: bool
+    """Whether somebody named just this file, so that it is meant whatever it is."""
+    problem: str = ""
+    """Why it cannot be read like a file, if so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """A pattern of what is left out: one with a slash is matched with the whole path, one without with each part of it."""
+
+    pattern: str
+    folder: str | None = None
+    """The folder that paths are relative to; None for the paths as they are given, and those below the folder that was given."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to look at, in the order of the arguments and of the names below a folder."""
+
+    candidates: tuple[Candidate, ...]
+    origins: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]
+    """What is not looked at, with the reason."""
+
+
+def files(
+    paths: Sequence[str],
+    *,
+    more: Iterable[str] = (),
+    exclude: Iterable[Exclusion] = (),
+    follow_symlinks: bool = False,
+    links: bool = False,
+    by_content: bool = False,
+) -> Found:
+    """Return the files that the paths name: files, folders with all below them, patterns (`*`, `?`, `[...]`, `**`), and "-" for stdin.
+
+    `more` are paths of a list: files to be known by their content, as with `by_content` those of `paths` are too. What is below an
+    excluded folder is excluded. Symbolic links are followed where they are named, by a pattern too, unless it is `**` that finds them;
+    with `links` one to a file that is looked at anyway is a candidate under its own name, too.
+
+    Raises `ValueError`, with a sentence, for a path that does not exist, a pattern that matches nothing, and stdin named twice.
+    """
+    if [*paths].count(STDIN) > 1:
+        raise ValueError("stdin can be read once: give - once")
+    walk = _Walk([_tested(each) for each in exclude], follow_symlinks=follow_symlinks, links=links)
+    for path in paths:
+        walk.add(path, named=not by_content, pattern=True)
+    for path in more:
+        walk.add(path, named=False, pattern=False)
+    return Found(tuple(walk.candidates), tuple(dict.fromkeys(walk.origins)), tuple(walk.left_out))
+
+
+def listed(data: bytes) -> list[str]:
+    """Return the paths of a list: separated by NUL if there is one, otherwise one a line."""
+    parts = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
+    return [os.fsdecode(each) for each in parts if each]
+
+
+_Test = Callable[[str, str], bool]
+
+
+class _Walk:
+    def __init__(self, exclude: Sequence[_Test], *, follow_symlinks: bool, links: bool) -> None:
+        self.exclude = exclude
+        self.follow = follow_symlinks
+        self.links = links
+        self.candidates: list[Candidate] = []
+        self.origins: list[str] = []
+        self.left_out: list[tuple[str, str]] = []
+        self.seen: set[tuple[int, int]] = set()
+
+    def add(self, path: str, *, named: bool, pattern: bool) -> None:
+        """Add what one argument names."""
+        self.seen = set()
+        if path == STDIN and pattern:
+            self.origins.append(path)
+            self.candidates.append(Candidate(path, path, "", named=True))
+        elif os.path.lexists(path):
+            self.origins.append(path)
+            self.whole(path, path, os.path.basename(path), named=named)
+        elif pattern and _MAGIC.search(path):
+            self.matching(path)
+        else:
+            raise ValueError(f"{path} does not exist")
+
+    def whole(self, path: str, origin: str, relative: str, *, named: bool) -> None:
+        """Add a file, or what is below a folder."""
+        if os.path.isdir(path):
+            self.below(path, origin, path, None)
+        else:
+            self.take(path, origin, relative, named=named)
+
+    def matching(self, pattern: str) -> None:
+        """Add the files that a pattern matches, and those below the folders that it matches."""
+        self.origins.append(pattern)
+        before = len(self.candidates)
+        parts = pattern.replace(os.sep, "/").split("/")
+        deep = next((number for number, part in enumerate(parts) if "**" in part), len(parts))
+        fixed = next(number for number, part in enumerate(parts) if _MAGIC.search(part))
+        top = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else "")
+        rest = "/".join(parts[deep:])
+        for path in _expanded(top, parts[fixed:deep]):
+            if not rest:
+                self.whole(path, pattern, os.path.relpath(path, top or os.curdir).replace(os.sep, "/"), named=False)
+            elif os.path.isdir(path or os.curdir):
+                self.below(path or os.curdir, pattern, top, _compiled(rest, anchored=True))
+        if len(self.candidates) == before:
+            raise ValueError(f"{pattern} matches no file")
+
+    def below(self, folder: str, origin: str, top: str, wanted: Callable[[str], bool] | None, base: str | None = None) -> None:
+        """Add what is below a folder, in order: all, or what is wanted by its path below `base`."""
+        start = folder if base is None else base
+
+        def shown(path: str) -> str:
+            return os.path.relpath(path) if folder == os.curdir else path
+
+        def relative(path: str) -> str:
+            return os.path.relpath(path, top or os.curdir).replace(os.sep, "/")
+
+        found = tree(
+            folder,
+            excluded=lambda path: self.excluded(shown(path), relative(path)),
+            wanted=None if wanted is None else lambda path: wanted(os.path.relpath(path, start).replace(os.sep, "/")),
+        )
+        self.left_out += [(shown(path), "excluded") for path in found.excluded]
+        self.left_out += [(shown(path), "not looked at, since it is named .git") for path in found.skipped]
+        own = [path for path in found.links if self.links and os.path.isfile(path)]
+        self.left_out += [
+            (shown(path), "a symbolic link, not followed: what it leads to is looked at under its own name")
+            for path in found.links
+            if path not in own
+        ]
+        for path in [*found.files, *own]:
+            self.candidates.append(Candidate(shown(path), origin, relative(path), named=False))
+        for path, problem in sorted(found.special):
+            link = self.follow and os.path.islink(path)
+            if not (link and os.path.isdir(path)):
+                self.take(shown(path), origin, relative(path), named=False, problem=problem)
+                continue
+            # Each folder once, however many links lead to it, or round in a circle.
+            status = os.stat(path)
+            if (status.st_dev, status.st_ino) not in self.seen:
+                self.seen.add((status.st_dev, status.st_ino))
+                self.below(shown(path), origin, top, wanted, start)
+
+    def take(self, path: str, origin: str, relative: str, *, named: bool, problem: str = "") -> None:
+        if self.excluded(path, relative):
+            self.left_out.append((path, "excluded"))
+            return
+        if self.follow and problem and os.path.islink(path):
+            with contextlib.suppress(OSError):
+                problem = kind(os.stat(path).st_mode)
+        self.candidates.append(Candidate(path, origin, relative, named, problem))
+
+    def excluded(self, path: str, relative: str) -> bool:
+        return any(test(path, relative) for test in self.exclude)
+
+
+def _expanded(top: str, parts: Sequence[str]) -> Iterator[str]:
+    """Yield what is below `top` that matches, part by part, in order. As in a shell, links are followed; other than there, hidden names match."""
+    if not parts:
+        yield top
+        return
+    first, *rest = parts
+    if not _MAGIC.search(first):
+        path = os.path.join(top, first)
+        if not first or os.path.lexists(path):
+            yield from _expanded(path, rest)
+        return
+    matches = _compiled(first, anchored=True)
+    try:
+        names = sorted(os.listdir(top or os.curdir))
+    except OSError:
+        return
+    for name in names:
+        if matches(name) and name != GIT:
+            yield from _expanded(os.path.join(top, name), rest)
+
+
+def _tested(exclusion: Exclusion) -> _Test:
+    matches = _compiled(exclusion.pattern)
+    folder = exclusion.folder
+    if folder is None:
+        return lambda path, relative: matches(path.replace(os.sep, "/")) or matches(relative)
+    return lambda path, relative: path != STDIN and matches(os.path.relpath(os.path.abspath(path), folder).replace(os.sep, "/"))
+
+
+def _compiled(text: str, *, anchored: bool = False) -> Callable[[str], bool]:
+    """Return a test of paths with slashes: whether the pattern matches the path, or a folder that it is in."""
+    pattern = text.replace(os.sep, "/").rstrip("/")
+    made, at = "", 0
+    while at < len(pattern):
+        each = pattern[at]
+        at += 1
+        if pattern.startswith("**/", at - 1) and (at == 1 or pattern[at - 2] == "/"):
+            made, at = made + "(?:[^/]+/)*", at + 2
+        elif each == "*":
+            whole = pattern.startswith("*", at)
+            made, at = made + (".*" if whole else "[^/]*"), at + whole
+        elif each == "?":
+            made += "[^/]"
+        elif each == "[" and (end := pattern.find("]", at + 1)) > 0:
+            inner = pattern[at:end].replace("\\", r"\\").replace("[", r"\[")
+            made, at = f"{made}[{'^' + inner[1:] if inner[:1] == '!' else inner}]", end + 1
+        else:
+            made += re.escape(each)
+    start = "" if anchored or "/" in pattern else "(?:.*/)?"
+    try:
+        wanted = re.compile(rf"{start}{made}(?:/.*)?", re.DOTALL)
+    except re.error:
+        raise ValueError(f"{text} is not a pattern of paths") from None
+    return lambda path: wanted.fullmatch(path) is not None
