@@ -79,7 +79,8 @@ def files(
     for path in paths:
         walk.add(path, named=not by_content, pattern=True)
     for path in more:
-        walk.add(path, named=False, pattern=False)
+        # In a list it is a file called so.
+        walk.add(os.path.join(os.curdir, path) if path == STDIN else path, named=False, pattern=False)
     return Found(tuple(walk.candidates), tuple(dict.fromkeys(walk.origins)), tuple(walk.left_out))
 
 
@@ -105,7 +106,7 @@ class _Walk:
     def add(self, path: str, *, named: bool, pattern: bool) -> None:
         """Add what one argument names."""
         self.seen = set()
-        if path == STDIN and pattern:
+        if path == STDIN:
             self.origins.append(path)
             self.candidates.append(Candidate(path, path, "", named=True))
         elif os.path.lexists(path):

@@ -161,3 +161,8 @@ def test_what_is_missing_or_read_twice_is_an_error(tree):
         files([], more=["list*"])
     with pytest.raises(ValueError, match="read once"):
         files(["-", "-"])
+
+
+def test_a_file_called_like_stdin_in_a_list_is_that_file(tree):
+    (tree / "-").touch()
+    assert [(each.path, each.named) for each in files([], more=["-"]).candidates] == [("./-", False)]
