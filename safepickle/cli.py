@@ -17,14 +17,15 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final
 
-from . import __version__, container
+from . import __version__, arguments, container
+from .arguments import KEY, LOCK, SUFFIX, VERIFY_KEYS
 from .container import Info
 from .errors import AuthenticationError, FormatError, KeyringError, PolicyError, SafePickleError, elided
 from .files import replace
 from .keyring import Keyring, Trusted, as_keyring
-from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, PrivateKey, PublicKey, SecretKey, parse_key, public_half
+from .keys import ED25519, HMAC_SHA256, PrivateKey, PublicKey, SecretKey, parse_key, public_half
 from .verifying import inspect, resign, sign, verify
 
 if TYPE_CHECKING:
@@ -40,41 +41,34 @@ __all__ = ["main"]
 OK: Final = 0
 REFUSED: Final = 1
 FAILED: Final = 2
-SUFFIX: Final = ".spkl"
 _MAX_LEFT_OUT: Final = 10
 _HEAD_BYTES: Final = 1024
-LOCK: Final = "safepickle.lock"
-_EXCLUDE: Final = "leave out what matches: a name, or a path with * (within a folder) and ** (through folders); may be given several times"
 # Both files are held in memory.
 _MAX_DIFF_BYTES: Final = 8 << 30
 # Seconds of work that need no bar.
 _DELAY: Final = 1
-# The keys of the commands, where no option names one: the one that signs, and those that verify.
-KEY: Final = "SAFEPICKLE_KEY"
-VERIFY_KEYS: Final = "SAFEPICKLE_VERIFY_KEYS"
-_URIS: Final = "env:NAME, file:PATH, keyring:PATH, awskms:..., pkcs11:... or vault:..."
 
 
 class _CannotError(Exception):
     """The job cannot be done: exit 2 with this sentence."""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    parser = _parser()
+    known = arguments.parser()
     if "_ARGCOMPLETE" in os.environ:
         # Only where a shell asks for completions, so that nobody else waits for it.
         with contextlib.suppress(ImportError):
             import argcomplete
 
-            argcomplete.autocomplete(parser)
-    options = parser.parse_args(arguments)
+            argcomplete.autocomplete(known)
+    options = known.parse_args(argv)
     if sys.stdout is None:
         return _fail("there is no standard output for the report")
     if isinstance(sys.stdout, io.TextIOWrapper):
         # What the terminal cannot show is escaped; a report is never cut short by it.
         sys.stdout.reconfigure(errors="backslashreplace")
-    run: Callable[[argparse.Namespace], int] = options.run
+    run = COMMANDS[options.command]
     try:
         options.project = _project(options)
         code = run(options)
@@ -99,334 +93,6 @@ def _fail(message: str) -> int:
     # Messages repeat arguments, and somebody may have passed a key as one.
     print(f"safepickle: {_printable(elided(message))}", file=sys.stderr)
     return FAILED
-
-
-class _Parser(argparse.ArgumentParser):
-    """A parser whose errors, which repeat the argument, do not repeat a key."""
-
-    def error(self, message: str) -> NoReturn:
-        super().error(elided(message))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="safepickle",
-        description="Sign trained models, verify them, and load only what a trusted key signed.",
-        epilog="exit codes: 0 all good, 1 something was refused, 2 the job could not be done",
-    )
-    parser.add_argument("--version", action="version", version=f"safepickle {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    keygen = commands.add_parser(
-        "keygen",
-        help="make a secret key, or a key pair",
-        description=(
-            "Make a key. A secret key signs and verifies; of a key pair the private key signs, and the public key, which is no secret, "
-            "only verifies. The key goes to stdout, for a secret store, or into a file that only you can read."
-        ),
-        epilog="example: safepickle keygen --suite ed25519 --output trainer.key --public trainer.pub",
-    )
-    keygen.add_argument(
-        "--suite", choices=(HMAC_SHA256, ED25519, HYBRID, ECDSA_P256), default=HMAC_SHA256, help=f"the kind of key (default {HMAC_SHA256})"
-    )
-    keygen.add_argument("-o", "--output", metavar="FILE", help="write the key to FILE, which must not exist (mode 0600)")
-    keygen.add_argument("--public", metavar="FILE", help="write the public key of a pair to FILE, which must not exist")
-    keygen.add_argument("--pem", action="store_true", help="write a key pair as PEM instead of one line each")
-    keygen.set_defaults(run=_keygen)
-
-    public = commands.add_parser(
-        "pubkey",
-        help="print the public key of a private one",
-        description="Print the public key that belongs to a private key, or to one in a key service. It is not secret.",
-        epilog="example: safepickle pubkey --key file:trainer.key > trainer.pub",
-    )
-    _add_key(public)
-    public.add_argument("--pem", action="store_true", help="print it as PEM instead of one line")
-    public.set_defaults(run=_pubkey)
-
-    check = commands.add_parser(
-        "verify",
-        help="the gate: every model signed, unchanged, as expected; nothing is unpickled",
-        description=(
-            "Check that each file was signed by a trusted key, is unchanged, and does only what the policy allows. Nothing is unpickled. Files below "
-            "a folder are known by their content: a pickle in any form (joblib, npz, torch, whatever its name) must be signed, and what is no "
-            "model is passed over. A file that is named itself must be signed. Pointers of Git LFS and DVC, and what cannot be read, are findings. "
-            "What [tool.safepickle] of the project's pyproject.toml says holds where neither options nor the environment do."
-        ),
-        epilog=(
-            "examples: safepickle verify models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod | "
-            "safepickle verify . --exclude tests --key file:trainer.pub --context-from-path '{parent}/prod' --format sarif --output verify.sarif | "
-            "git diff --name-only -z --diff-filter=d main | safepickle verify --files-from - --structure-only --allow-empty. "
-            "Exit codes: 0 all good, 1 something was refused, 2 the job could not be done (usage, no key, missing path, no model found)"
-        ),
-    )
-    _add_selection(check, "paths of [tool.safepickle]")
-    check.add_argument("--allow-empty", action="store_true", help="exit with 0 where there is no model")
-    _add_key(
-        check, f"a trusted key as {_URIS}; may be given several times; never the key itself (default: {VERIFY_KEYS} and {KEY}, else the project's)"
-    )
-    check.add_argument(
-        "--structure-only", action="store_true", help="check all but the signature, without a key: the files are then called unauthenticated"
-    )
-    _add_expectations(check)
-    check.add_argument(
-        "--context-from-path",
-        metavar="TEMPLATE",
-        help="the context that each file must have, made of its path: {parent} the name of its folder, {stem} its name without suffix, {name}, "
-        "{path} its path below the folder that was given; such as '{parent}/{stem}'",
-    )
-    _add_policy(check)
-    check.add_argument("--versions", action="store_true", help="warn where the installed libraries are not of the versions that wrote the file")
-    check.add_argument(
-        "--bundle", metavar="FILE", help="an OpenSSF Model Signing bundle, made with an elliptic-curve key, that must list every file as it is"
-    )
-    check.add_argument(
-        "--bundle-key",
-        action="append",
-        default=[],
-        metavar="FILE",
-        help="a public elliptic-curve key that may have made the bundle, beside those of --key",
-    )
-    check.add_argument("--pins", metavar="FILE", help="a pins file that every file must satisfy: see `safepickle pins`")
-    check.add_argument(
-        "--lock",
-        metavar="FILE",
-        help="a reviewed lock that must list every file as it is: see `safepickle lock`; then it works without a key, and says reviewed",
-    )
-    check.add_argument("--baseline", metavar="FILE", help="a file of findings that are accepted for now, each for one content of one file")
-    check.add_argument("--update-baseline", action="store_true", help="write what is refused now to the baseline, and accept it")
-    check.add_argument(
-        "--exit-zero", action="store_true", help="exit with 0 whatever is refused: for the first week; not where nothing could be found out"
-    )
-    check.add_argument(
-        "--format",
-        choices=("text", "json", "jsonl", "sarif", "junit", "github", "gitlab"),
-        help="the form of the report (default text; in GitHub Actions github, with a step summary)",
-    )
-    check.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
-    _add_config(check)
-    _add_noise(check)
-    check.set_defaults(run=_verify)
-
-    show = commands.add_parser(
-        "inspect",
-        help="show the header of a file; nothing is unpickled",
-        description="Show what the header of a file says. Without a key nobody vouches for it, and the output says so.",
-        epilog="example: safepickle inspect model.spkl --key env:SAFEPICKLE_KEY",
-    )
-    show.add_argument("path", metavar="PATH", help="a file, or - for stdin")
-    _add_key(show)
-    show.add_argument("--format", choices=("text", "json"), default="text", help="the form of the report (default text)")
-    show.set_defaults(run=_inspect)
-
-    for name, run, what, example in (
-        ("sign", _sign, "add a signature to", "safepickle sign model.spkl --key env:APPROVER_KEY --trust file:trainer.pub"),
-        ("resign", _resign, "replace the signatures of", "safepickle resign models/ --key file:new.key --trust file:old.pub"),
-    ):
-        again = commands.add_parser(
-            name,
-            help=f"{what} files that trusted keys have signed; nothing is unpickled",
-            description=f"Verify each file, {what} it, and replace it as a whole. Header and content stay as they are; nothing is unpickled.",
-            epilog=f"example: {example}",
-        )
-        again.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder (every signed file below it)")
-        _add_key(again, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
-        again.add_argument(
-            "--trust",
-            action="append",
-            default=[],
-            metavar="URI",
-            help="a key whose signature the file must have; may be given several times "
-            f"(default: {VERIFY_KEYS} alone, and where that is not set the keyring of the key that signs)",
-        )
-        if name == "sign":
-            drop = "leave out signatures that were not verified (default: keep them, and name them on stderr)"
-            again.add_argument("--drop-unverified", action="store_true", help=drop)
-        _add_expectations(again)
-        again.set_defaults(run=run)
-
-    pins = commands.add_parser(
-        "pins",
-        help="keep the newest serial of each context, and check files against it",
-        description="Keep and check a small reviewed file of the newest serial, or the exact file, of each context: for hosts that refuse rollbacks.",
-    )
-    pin_actions = pins.add_subparsers(title="actions", required=True, metavar="ACTION")
-    for name, run, what in (
-        ("check", _pins_check, "refuse files that are older than the pins say, or that no pin is for"),
-        ("update", _pins_update, "move the pins to these files, never back to an older serial"),
-    ):
-        action = pin_actions.add_parser(name, help=what, epilog=f"example: safepickle pins {name} models/ --pins pins.toml --key file:trainer.pub")
-        action.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder (every signed file below it)")
-        action.add_argument("--pins", required=True, metavar="FILE", help="the pins file")
-        _add_key(action)
-        _add_expectations(action)
-        if name == "update":
-            action.add_argument("--exact", action="store_true", help="pin the exact file instead of its serial")
-        _add_config(action)
-        action.set_defaults(run=run)
-
-    lock = commands.add_parser(
-        "lock",
-        help="write down which files were reviewed, and check files against that without a key",
-        description=(
-            "Verify each file with a key and enter it, by its SHA-256, in a small file that people review. With --verify, check files against "
-            "that file: no key is needed, so it works for pull requests from forks. Nothing is unpickled."
-        ),
-        epilog="examples: safepickle lock models/ --key file:trainer.pub; safepickle lock --verify models/",
-    )
-    lock.add_argument("paths", nargs="*", metavar="PATH", help="a file, or a folder (every signed file below it; with --verify every model file)")
-    lock.add_argument("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
-    lock.add_argument("--lock", metavar="FILE", help=f"the lock (default: that of [tool.safepickle], or {LOCK})")
-    _add_key(lock)
-    _add_expectations(lock)
-    lock.add_argument("--check", action="store_true", help="write nothing, and exit with 1 if something would be written")
-    lock.add_argument("--prune", action="store_true", help="drop files from the lock that are gone")
-    lock.add_argument("--verify", action="store_true", help="check files, or all below the folder of the lock, against it, without a key")
-    _add_config(lock)
-    lock.set_defaults(run=_lock)
-
-    differ = commands.add_parser(
-        "diff",
-        help="say what a file newly needs; nothing is executed",
-        description=(
-            "Compare two files, or one at two git revisions (REV:PATH): names newly needed, what the policy does not allow, metadata, context, "
-            "serial, keys, versions and sizes. Without a key nobody vouches for what they say. Exit code 1 if HEAD needs what the policy does "
-            "not allow, its serial goes back, its context changes, or it cannot be read whole."
-        ),
-        epilog="example: safepickle diff origin/main:models/a.spkl HEAD:models/a.spkl --format markdown",
-    )
-    differ.add_argument("base", metavar="BASE", help="a file, or REV:PATH; one that is not in its revision counts as empty")
-    differ.add_argument("head", metavar="HEAD", help="a file, or REV:PATH")
-    _add_key(differ, f"a trusted key as {_URIS}; without one nothing is authenticated")
-    _add_policy(differ)
-    differ.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="the form of the report (default text)")
-    differ.add_argument("--exit-zero", action="store_true", help="exit with 0 whatever the difference")
-    _add_config(differ)
-    differ.set_defaults(run=_diff)
-
-    look = commands.add_parser(
-        "scan",
-        help="say what is in files that nobody signed; nothing is executed",
-        description=(
-            "Say of each file what it is, and which pickle programs in it use what the policy does not allow. Files are known by their content, "
-            "never by their name; nothing is executed. What cannot be read whole is a finding. Below a folder every regular file is read, hidden "
-            "ones included; symbolic links are not followed, and folders named .git are left out."
-        ),
-        epilog="example: safepickle scan models/ --format sarif --output scan.sarif",
-    )
-    _add_selection(look, "paths of [tool.safepickle]")
-    _add_policy(look)
-    look.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="the form of the report (default text)")
-    look.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
-    look.add_argument(
-        "--explain", metavar="FILE", help="show, step by step, what the programs of this one file would do; no other path is given then"
-    )
-    look.add_argument(
-        "--exit-zero", action="store_true", help="exit with 0 whatever is found: for the first week; not where nothing could be scanned"
-    )
-    _add_config(look)
-    _add_noise(look)
-    look.set_defaults(run=_scan)
-
-    bring = commands.add_parser(
-        "convert",
-        help="bring pickle and joblib files over into signed ones",
-        description=(
-            "Scan each file, build its object only if the policy allows all of it, and write it signed. OLD and NEW are files, or folders: then "
-            f"every pickle below OLD goes to the same path below NEW, with the suffix {SUFFIX}. Originals are not changed. What was converted "
-            "before is skipped, so a run that was broken off can be run again."
-        ),
-        epilog="example: safepickle convert legacy/ models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod",
-    )
-    bring.add_argument("old", metavar="OLD", help="a file, or a folder (every file below it)")
-    bring.add_argument("new", metavar="NEW", help="the file or folder to write")
-    _add_key(bring, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
-    bring.add_argument("--context", help="what the files are signed for, such as fraud-model/prod")
-    bring.add_argument("--serial", type=int, metavar="N", help="which one it is, from 0")
-    bring.add_argument("--expires", metavar="WHEN", help="until when they load: a date (2027-01-31), a time with a zone, or 90d, 12h, 30m from now")
-    bring.add_argument("--compress", choices=("zlib", "zstd"), help="write smaller files, which are slower to load")
-    _add_policy(bring)
-    bring.add_argument("--overwrite", action="store_true", help="replace what stands where a file is to be written, unless it is an original")
-    bring.add_argument("--check", metavar="X", help="inputs (.npy, .npz, .csv) to which the object must give the same answers as the original")
-    bring.add_argument("--run-original", action="store_true", help="with --check: execute the original, without any protection but the scan")
-    _add_config(bring)
-    bring.set_defaults(run=_convert)
-
-    policy = commands.add_parser("policy", help="propose rules for classes of your own", description="Work on a policy.")
-    actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
-    propose = actions.add_parser(
-        "suggest",
-        help="propose rules, with the reasons left blank",
-        description=(
-            "Print rules for classes and functions of your own, for you to read and give a reason. Their modules are imported. "
-            "Nothing is written and nothing is allowed. Exit code 1 if code of theirs runs at load and needs to be read first."
-        ),
-        epilog="example: safepickle policy suggest mycorp.features:Clip >> policy.toml",
-    )
-    propose.add_argument("names", nargs="+", metavar="MODULE:NAME", help="a class or function by its exact name")
-    propose.set_defaults(run=_suggest)
-
-    demo = commands.add_parser(
-        "demo",
-        help="train, sign, load and predict, and see attacks refused",
-        description="Train four models, sign them, load them in another process and compare predictions; then try to get bad files in.",
-    )
-    demo.set_defaults(run=_demo)
-    return parser
-
-
-def _add_key(parser: argparse.ArgumentParser, what: str = "") -> None:
-    parser.add_argument(
-        "--key",
-        action="append",
-        default=[],
-        metavar="URI",
-        help=what or f"a trusted key as {_URIS}; may be given several times; never the key itself (default: {VERIFY_KEYS}, {KEY})",
-    )
-
-
-def _add_expectations(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--context", help="the context that every file must have been signed for")
-    parser.add_argument("--min-serial", type=int, metavar="N", help="the least serial that every file must have")
-    parser.add_argument("--threshold", type=int, metavar="N", help="how many different trusted keys must have signed (default 1)")
-
-
-def _add_selection(parser: argparse.ArgumentParser, default: str) -> None:
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        metavar="PATH",
-        help=f"a file, a folder (every file below it), a pattern such as 'models/**/*.spkl', or - for stdin (default: {default})",
-    )
-    parser.add_argument(
-        "--files-from", metavar="FILE", help="a list of more files, - for stdin: one a line, or separated by NUL; each is known by its content"
-    )
-    parser.add_argument("--by-content", action="store_true", help="know the files that are named by their content, too: for lists of changed files")
-    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
-    parser.add_argument(
-        "--follow-symlinks", action="store_true", help="follow links to what is not looked at otherwise (default: such a link is a finding)"
-    )
-
-
-def _add_config(parser: argparse.ArgumentParser) -> None:
-    choice = parser.add_mutually_exclusive_group()
-    choice.add_argument(
-        "--config", metavar="FILE", help="the pyproject.toml to use (default: the nearest, upwards from here, with [tool.safepickle])"
-    )
-    choice.add_argument("--no-config", action="store_true", help="use no [tool.safepickle]")
-
-
-def _add_noise(parser: argparse.ArgumentParser) -> None:
-    noise = parser.add_mutually_exclusive_group()
-    noise.add_argument("-q", "--quiet", action="store_true", help="say only what is wrong")
-    noise.add_argument("-v", "--verbose", action="store_true", help="say on stderr what was passed over or left out, too")
-
-
-def _add_policy(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--policy", metavar="FILE", help="a policy to use instead of the built-in one")
-    parser.add_argument(
-        "--allow", action="append", default=[], metavar="MODULE:NAME", help="a class or function to allow beside it; may be given several times"
-    )
 
 
 def _project(options: argparse.Namespace) -> Config:
@@ -1424,6 +1090,24 @@ def _text(value: Any) -> str:
 def _printable(text: str) -> str:
     """Return text without characters that steer a terminal or break a line."""
     return text if text.isprintable() else ascii(text)
+
+
+COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {
+    "keygen": _keygen,
+    "pubkey": _pubkey,
+    "verify": _verify,
+    "inspect": _inspect,
+    "sign": _sign,
+    "resign": _resign,
+    "pins check": _pins_check,
+    "pins update": _pins_update,
+    "lock": _lock,
+    "diff": _diff,
+    "scan": _scan,
+    "convert": _convert,
+    "policy suggest": _suggest,
+    "demo": _demo,
+}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
 """The command line as people and pipelines use it: in processes of its own, with exit codes and streams."""
 
+import argparse
 import contextlib
 import json
 import os
+import re
+import shlex
 import stat
 import subprocess
 import sys
@@ -10,7 +13,8 @@ import sys
 import pytest
 
 import safepickle
-from safepickle import SecretKey
+from safepickle import SecretKey, cli
+from safepickle import arguments as said
 from safepickle.cli import main
 
 KEY = SecretKey.generate()
@@ -485,3 +489,54 @@ def test_a_path_object_that_is_a_key_is_not_repeated():
     with pytest.raises(TypeError, match="looks like a key") as caught:
         safepickle.verify(Path(KEY.to_text()), key=OTHER)
     assert KEY.to_text()[22:] not in str(caught.value)
+
+
+# --- help and completion ---------------------------------------------------------------------------------------------
+
+
+def parsers(parser=None, name=()):
+    parser = parser or said.parser()
+    yield name, parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for each, inner in action.choices.items():
+                yield from parsers(inner, (*name, each))
+
+
+EXAMPLES = [
+    (" ".join(name), line.strip())
+    for name, parser in parsers()
+    for line in (parser.epilog or "").split("\n")
+    if line.startswith("  ") and "COMMAND" not in line
+]
+
+
+def test_every_command_teaches_by_example_and_is_done():
+    leaves = {" ".join(name): parser for name, parser in parsers() if parser.get_default("command")}
+    assert {parser.get_default("command") for parser in leaves.values()} == set(cli.COMMANDS) == set(leaves)
+    assert set(leaves) - {name for name, _ in EXAMPLES} == {"demo"}
+
+
+@pytest.mark.parametrize(("name", "example"), EXAMPLES)
+def test_what_help_shows_is_what_the_parser_takes(name, example):
+    command = re.search(r"safepickle ([^|>)]*)", example)
+    options = said.parser().parse_args(shlex.split(command[1]))
+    assert name in ("", options.command)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("safepickle ver", {"verify"}),
+        ("safepickle verify --format s", {"sarif"}),
+        ("safepickle verify --update", {"--update-baseline"}),
+        ("safepickle pins ", {"check", "update"}),
+    ],
+)
+def test_a_shell_is_offered_commands_options_and_values(line, offered, tmp_path):
+    pytest.importorskip("argcomplete")
+    asked = {"_ARGCOMPLETE": "1", "_ARGCOMPLETE_STDOUT_FILENAME": str(tmp_path / "out"), "COMP_LINE": line, "COMP_POINT": str(len(line))}
+    subprocess.run([sys.executable, "-m", "safepickle"], env={**os.environ, **asked, "IFS": "\v"}, check=True, capture_output=True)
+    found = {each.strip() for each in re.split(r"[\v\n]", (tmp_path / "out").read_text()) if each.strip()}
+    assert offered <= found
+    assert all(each.startswith(line.rsplit(" ", 1)[1]) for each in found if not line.endswith(" "))

@@ -108,8 +108,10 @@ BELOW: dict[str, set[str]] = {
         "converting",
     },
     "demo": {"errors", "keys", "keyring", "container", "machine", "policy", "pickling", "verifying"},
+    "arguments": {"__init__", "errors", "keys"},
     "cli": {
         "__init__",
+        "arguments",
         "errors",
         "files",
         "keys",
@@ -153,7 +155,7 @@ ONLY: dict[str, set[str]] = {
     "copyreg": {"pickling"},
     # keys signs and verifies what containers are signed with; openssf verifies what a foreign tool signed, also on curves that keys has not.
     "cryptography": {"keys", "openssf"},
-    "argparse": {"cli"},
+    "argparse": {"cli", "arguments"},
     "tomllib": {"policy", "files", "gadgets"},
     # gate reads the versions of what is installed, and scanning asks whether there is a module of a name; they import none of it.
     # keys finds an adapter of a key service when a URI names one; adapters stand above it. chunks finds zstd, by either of its two names.
