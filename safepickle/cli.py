@@ -63,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             argcomplete.autocomplete(parser)
     options = parser.parse_args(arguments)
+    if getattr(options, "by_content", False) and "--" not in (sys.argv[1:] if arguments is None else arguments):
+        # Whoever names a file could otherwise give options of their own.
+        return _fail("--by-content takes names that others chose: write -- before the first, such as in args: [--key, file:trainer.pub, --]")
     if sys.stdout is None:
         return _fail("there is no standard output for the report")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -169,6 +172,7 @@ def _parser() -> argparse.ArgumentParser:
         "--follow-symlinks", action="store_true", help="follow links to what is not looked at otherwise (default: such a link is a finding)"
     )
     check.add_argument("--allow-empty", action="store_true", help="exit with 0 where there is no model")
+    _add_by_content(check)
     _add_key(check)
     check.add_argument(
         "--structure-only", action="store_true", help="check all but the signature, without a key: the files are then called unauthenticated"
@@ -307,6 +311,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog="example: safepickle scan models/ --format sarif --output scan.sarif",
     )
     look.add_argument("paths", nargs="*", metavar="PATH", help="a file, a folder (every file below it), or - for stdin")
+    _add_by_content(look)
     _add_policy(look)
     look.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="the form of the report (default text)")
     look.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
@@ -381,6 +386,14 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--policy", metavar="FILE", help="a policy to use instead of the built-in one")
     parser.add_argument(
         "--allow", action="append", default=[], metavar="MODULE:NAME", help="a class or function to allow beside it; may be given several times"
+    )
+
+
+def _add_by_content(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--by-content",
+        action="store_true",
+        help="take each PATH as a file of a list: known by its content, no pattern, not stdin; for hooks that are given names, which stand after --",
     )
 
 
@@ -740,6 +753,8 @@ def _verify(options: argparse.Namespace) -> int:
     if isinstance(expected, gate.Checked):
         return _verdict(options, [expected], 1)
     more = [] if options.files_from is None else gate.listed(_list_of(options))
+    if options.by_content:
+        options.paths, more = [], [*more, *_named(options.paths)]
     found = gate.files(options.paths, more=more, exclude=options.exclude, follow_symlinks=options.follow_symlinks)
     if options.verbose:
         for path, why in found.left_out:
@@ -751,6 +766,11 @@ def _verify(options: argparse.Namespace) -> int:
         where = f" below {unused[0]}" if unused and os.path.isdir(unused[0]) else ""
         raise _CannotError(f"there is no model{where}, so nothing was verified: name the right folder, or say --allow-empty")
     return code
+
+
+def _named(paths: Iterable[str]) -> list[str]:
+    """Return paths of which none is taken for stdin."""
+    return [os.path.join(os.curdir, path) if path == "-" else path for path in paths]
 
 
 def _gate_expectations(options: argparse.Namespace) -> gate.Expectations | gate.Checked:
@@ -988,7 +1008,8 @@ def _scan(options: argparse.Namespace) -> int:
         return _explain(options, policy)
     from . import reporting
 
-    found, whole = _to_scan(options.paths)
+    found, whole = _to_scan(_named(options.paths) if options.by_content else options.paths)
+    whole = set() if options.by_content else whole
     text = options.format == "text"
     colour = options.output is None and reporting.colours(os.environ, terminal=sys.stdout.isatty())
     scanned: list[reporting.Scanned] = []
