@@ -211,8 +211,13 @@ def unread(path: str, rule: str, message: str) -> Scanned:
 
 
 def escaped(text: str) -> str:
-    """Return text in which what is not printable is escaped: controls, line ends, and characters that turn the direction of writing."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    """Return text in which what is not printable is escaped: controls, line ends, and characters that turn the direction of writing.
+
+    So is what begins a command to those who read the logs of pipelines: two number signs anywhere (Azure, TeamCity, GitHub), and two colons
+    at the beginning (GitHub).
+    """
+    shown = text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return re.sub(r"\A( *):(?=:)", r"\1\\x3a", shown.replace("##", r"#\x23"))
 
 
 def colours(environment: Mapping[str, str], *, terminal: bool) -> bool:
