@@ -14,7 +14,7 @@ from xml.sax.saxutils import escape, quoteattr
 
 from .container import Info
 from .findings import Finding, Report
-from .reporting import Rule, Scanned, as_sarif, escaped, fingerprint, uri_of
+from .reporting import Rule, Scanned, as_sarif, escaped, fingerprint, uri_of, whole
 
 if TYPE_CHECKING:
     from .gate import Checked
@@ -197,15 +197,18 @@ def text_of(checked: Checked, *, colour: bool = False) -> Iterator[str]:
 
 
 def line_of(checked: Checked) -> dict[str, Any]:
-    """Return what there is to say of one file as JSON values. The keys stay; new ones may be added."""
+    """Return what there is to say of one file as JSON values. The keys stay; new ones may be added.
+
+    Bytes of a path that are no UTF-8 are escaped, since strict readers refuse a report with halves of characters.
+    """
     found = [
-        {"rule": each.rule, "level": "error" if each.verdict == "refused" else "warning", "offset": each.offset, "message": each.message}
+        {"rule": each.rule, "level": "error" if each.verdict == "refused" else "warning", "offset": each.offset, "message": whole(each.message)}
         for each in checked.findings
     ]
-    value: dict[str, Any] = {"path": checked.path, "status": checked.status}
+    value: dict[str, Any] = {"path": whole(checked.path), "status": checked.status}
     if checked.refused:
         first = next(each for each in checked.findings if each.verdict == "refused")
-        value |= {"error": checked.error or first.rule, "rule": first.rule, "message": first.message}
+        value |= {"error": checked.error or first.rule, "rule": first.rule, "message": whole(first.message)}
     elif checked.info is not None:
         value |= fields_of(checked.info)
     return {**value, "findings": found}
@@ -298,7 +301,7 @@ def _relative(path: str, root: str) -> str:
     """Return the path from the top of the repository, with slashes, as annotations name files."""
     from urllib.parse import unquote
 
-    return unquote(uri_of(path, root).removeprefix("file://"), errors="backslashreplace")
+    return unquote(uri_of(path, root).removeprefix("file://"), errors="surrogateescape")
 
 
 def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> str:
@@ -315,11 +318,11 @@ def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> 
         seen[digest] += 1
         value.append(
             {
-                "description": finding.message,
+                "description": whole(finding.message),
                 "check_name": f"safepickle/{finding.rule}",
                 "fingerprint": f"{digest}{'' if seen[digest] == 1 else f'-{seen[digest]}'}",
                 "severity": {"refused": "critical", "unauthenticated": "info"}.get(finding.verdict, "minor"),
-                "location": {"path": _relative(each.path, root), "lines": {"begin": 1}},
+                "location": {"path": whole(_relative(each.path, root)), "lines": {"begin": 1}},
             }
         )
     return json.dumps(value, indent=2) + "\n"
