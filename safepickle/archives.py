@@ -34,7 +34,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .chunks import zstd_module
-from .errors import LimitError
+from .errors import LimitError, escaped
 from .machine import Limits
 
 __all__ = ["Budget", "Fault", "Member", "Unpacked", "unpack"]
@@ -224,7 +224,7 @@ def _reading(form: str, read: Callable[[_Reading], None], data: bytes, budget: B
 
 def _shown(name: str) -> str:
     """Return a name as a report may show it: nothing in it moves the cursor or turns the text around."""
-    shown = "".join(each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in name[:_NAME_LENGTH])
+    shown = escaped(name[:_NAME_LENGTH])
     return shown + "..." if len(name) > _NAME_LENGTH else shown
 
 

@@ -347,7 +347,11 @@ def _add_selection(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--files-from", metavar="FILE", help="a list of more files, - for stdin: one a line, or separated by NUL; each is known by its content"
     )
-    parser.add_argument("--by-content", action="store_true", help="know the files that are named by their content, too: for lists of changed files")
+    parser.add_argument(
+        "--by-content",
+        action="store_true",
+        help="take each PATH as a file of a list: known by its content, no pattern, not stdin; for hooks that are given names, which stand after --",
+    )
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
     parser.add_argument(
         "--follow-symlinks", action="store_true", help="follow links to what is not looked at otherwise (default: such a link is a finding)"

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from . import __version__, arguments, container
 from .arguments import KEY, LOCK, SUFFIX, VERIFY_KEYS
 from .container import Info
-from .errors import AuthenticationError, FormatError, KeyringError, PolicyError, SafePickleError, elided
+from .errors import AuthenticationError, FormatError, KeyringError, PolicyError, SafePickleError, elided, escaped
 from .files import replace
 from .keyring import Keyring, Trusted, as_keyring
 from .keys import ED25519, HMAC_SHA256, PrivateKey, PublicKey, SecretKey, parse_key, public_half
@@ -63,6 +63,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             argcomplete.autocomplete(known)
     options = known.parse_args(argv)
+    if getattr(options, "by_content", False) and "--" not in (sys.argv[1:] if argv is None else argv):
+        # Whoever names a file could otherwise give options of their own.
+        return _fail("--by-content takes names that others chose: write -- before the first, such as in args: [--key, file:trainer.pub, --]")
     if sys.stdout is None:
         return _fail("there is no standard output for the report")
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -91,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _fail(message: str) -> int:
     # Messages repeat arguments, and somebody may have passed a key as one.
-    print(f"safepickle: {_printable(elided(message))}", file=sys.stderr)
+    print(f"safepickle: {escaped(elided(message))}", file=sys.stderr)
     return FAILED
 
 
@@ -112,7 +115,7 @@ def _project(options: argparse.Namespace) -> Config:
     if options.config is not None and found == Config(found.path):
         raise _CannotError(f"{options.config} has no [tool.safepickle]: name the right file, or leave out --config")
     if getattr(options, "verbose", False):
-        print(f"{_printable(found.path)}: [tool.safepickle] is used; --no-config does without", file=sys.stderr)
+        print(f"{escaped(found.path)}: [tool.safepickle] is used; --no-config does without", file=sys.stderr)
     return found
 
 
@@ -292,7 +295,7 @@ def _tell_unverified(path: str, info: Info, trusted: Keyring, signer: Keyring) -
     ]
     if kept:
         said = f"kept signatures that were not verified, since --trust does not name their keys: {', '.join(kept)}; --drop-unverified leaves them out"
-        print(f"{_printable(path)}: {said}", file=sys.stderr)
+        print(f"{escaped(path)}: {said}", file=sys.stderr)
 
 
 def _each(paths: Sequence[str], run: Callable[[str], str], done: str, exclude: Sequence[Exclusion] = ()) -> int:
@@ -302,13 +305,13 @@ def _each(paths: Sequence[str], run: Callable[[str], str], done: str, exclude: S
         if path == "-":
             raise _CannotError("files are named here: stdin cannot be written back")
         try:
-            print(f"{_printable(path)}: {run(path)}")
+            print(f"{escaped(path)}: {run(path)}")
             good += 1
         except KeyringError:
             raise
         except (SafePickleError, OSError, ValueError, TypeError) as error:
             # TypeError: a path with what looks like a key in it, which whoever writes into the folder may have put there.
-            print(f"{_printable(path)}: REFUSED: {type(error).__name__}: {_printable(str(error))}")
+            print(f"{escaped(path)}: REFUSED: {type(error).__name__}: {escaped(str(error))}")
             refused += 1
     print(f"{good} {done}, {refused} refused", file=sys.stderr)
     return REFUSED if refused else OK
@@ -365,7 +368,7 @@ def _pins_update(options: argparse.Namespace) -> int:
         except OSError as error:
             raise _CannotError(f"{options.pins} cannot be written: {error.strerror}") from None
     else:
-        print(f"safepickle: {_printable(elided(options.pins))} was not changed", file=sys.stderr)
+        print(f"safepickle: {escaped(elided(options.pins))} was not changed", file=sys.stderr)
     return code
 
 
@@ -407,7 +410,7 @@ def _lock(options: argparse.Namespace) -> int:
     code = _each(paths, run, "verified", _excluded(options))
     if code != OK:
         # All or nothing: a file that was refused leaves the lock as it was.
-        print(f"safepickle: {_printable(elided(options.lock))} was not changed", file=sys.stderr)
+        print(f"safepickle: {escaped(elided(options.lock))} was not changed", file=sys.stderr)
         return code
     try:
         after = before.updated(found)
@@ -415,9 +418,9 @@ def _lock(options: argparse.Namespace) -> int:
         raise _CannotError(f"{error}") from None
     after = after.pruned() if options.prune else after
     for name, what in before.changes(after):
-        print(f"{_printable(name)}: {what}")
+        print(f"{escaped(name)}: {what}")
     for name in after.missing():
-        print(f"{_printable(elided(name))}: listed, and gone: --prune drops it from the lock", file=sys.stderr)
+        print(f"{escaped(elided(name))}: listed, and gone: --prune drops it from the lock", file=sys.stderr)
     if options.check or after.to_text() == text:
         return REFUSED if after.to_text() != text else OK
     # To verify large files takes minutes. What somebody else wrote by then would be lost.
@@ -447,7 +450,7 @@ def _lock_verify(options: argparse.Namespace) -> int:
             (name, "listed in the lock, and there is no such file: restore it, or drop it with `safepickle lock --prune`") for name in lock.missing()
         ]
     for path, message in problems:
-        print(f"{_printable(elided(path))}: REFUSED: {_printable(message)}")
+        print(f"{escaped(elided(path))}: REFUSED: {escaped(message)}")
     if not problems and not paths:
         raise _CannotError("there is no file to check")
     print(f"{len(paths)} checked against the lock, {len(problems)} problems", file=sys.stderr)
@@ -490,14 +493,14 @@ def _selected(options: argparse.Namespace) -> tuple[selecting.Found, list[str]]:
     """Return the files that a command is about, and the arguments that name them. What is left out is said if it is asked for."""
     from . import selecting
 
-    paths = _paths_of(options)
-    if not paths and options.files_from is None:
+    paths = [] if options.by_content else _paths_of(options)
+    if not paths and options.files_from is None and not options.by_content:
         raise _CannotError("name the files: files, folders, patterns, - for stdin, or --files-from FILE; or give paths in [tool.safepickle]")
-    more = [] if options.files_from is None else selecting.listed(_list_of(options))
-    found = selecting.files(paths, more=more, exclude=_excluded(options), follow_symlinks=options.follow_symlinks, by_content=options.by_content)
+    more = [*([] if options.files_from is None else selecting.listed(_list_of(options))), *(options.paths if options.by_content else [])]
+    found = selecting.files(paths, more=more, exclude=_excluded(options), follow_symlinks=options.follow_symlinks)
     if options.verbose:
         for path, why in found.left_out:
-            print(f"{_printable(path)}: {why}", file=sys.stderr)
+            print(f"{escaped(path)}: {why}", file=sys.stderr)
     return found, [*paths, *more]
 
 
@@ -554,7 +557,7 @@ def _verdict_and_update(options: argparse.Namespace, path: str, checks: Iterable
             after.write(path)
         except OSError as error:
             raise _CannotError(f"{path} cannot be written: {error.strerror}") from None
-    print(f"{_printable(path)}: {len(after.entries)} findings are accepted", file=sys.stderr)
+    print(f"{escaped(path)}: {len(after.entries)} findings are accepted", file=sys.stderr)
     return _verdict(options, (each.judged_by(after) for each in found), 0)
 
 
@@ -659,7 +662,7 @@ def _verdict(options: argparse.Namespace, found: Iterable[gate.Checked], total: 
                 else:
                     said += lines
             if options.verbose and each.passed_over:
-                print(f"{_printable(each.path)}: no model, passed over", file=sys.stderr)
+                print(f"{escaped(each.path)}: no model, passed over", file=sys.stderr)
             progress.step()
     code = REFUSED if any(each.refused for each in checked) and not options.exit_zero else OK
     if form != "text":
@@ -678,7 +681,7 @@ def _remarks(options: argparse.Namespace) -> str:
     said = [
         *(["no signature was checked"] if options.structure_only else []),
         *(["the exit code is 0 whatever is refused, by --exit-zero"] if options.exit_zero else []),
-        *([f"with [tool.safepickle] of {_printable(os.path.relpath(options.project.path))}"] if options.project.path else []),
+        *([f"with [tool.safepickle] of {escaped(os.path.relpath(options.project.path))}"] if options.project.path else []),
     ]
     return f" ({'; '.join(said)})" if said else ""
 
@@ -744,7 +747,7 @@ def _inspect(options: argparse.Namespace) -> int:
         raise
     except (SafePickleError, OSError, TypeError) as error:
         # TypeError: its name looks like a key.
-        print(f"{_printable(options.path)}: REFUSED: {type(error).__name__}: {error}")
+        print(f"{escaped(options.path)}: REFUSED: {type(error).__name__}: {error}")
         return REFUSED
     if options.format == "json":
         print(json.dumps(fields_of(info), indent=2))
@@ -800,7 +803,7 @@ def _diff(options: argparse.Namespace) -> int:
         except KeyringError:
             raise
         except (SafePickleError, OSError) as error:
-            print(f"{_printable(elided(text))}: REFUSED: {type(error).__name__}: {_printable(elided(str(error)))}", file=sys.stderr)
+            print(f"{escaped(elided(text))}: REFUSED: {type(error).__name__}: {escaped(elided(str(error)))}", file=sys.stderr)
             return OK if options.exit_zero else REFUSED
     found = differing.difference(*sides)
     match options.format:
@@ -864,7 +867,7 @@ def _scan(options: argparse.Namespace) -> int:
 
 def _tell_left_out(paths: Sequence[str], why: str) -> None:
     for path in paths[:_MAX_LEFT_OUT]:
-        print(f"{_printable(path)}: {why}", file=sys.stderr)
+        print(f"{escaped(path)}: {why}", file=sys.stderr)
     if len(paths) > _MAX_LEFT_OUT:
         print(f"and {len(paths) - _MAX_LEFT_OUT} more: {why}", file=sys.stderr)
 
@@ -897,7 +900,7 @@ def _source(path: str) -> Any:
 
 
 def _explain(options: argparse.Namespace, policy: Policy) -> int:
-    from . import reporting, scanning
+    from . import scanning
 
     path = options.explain
     if path != "-" and (not os.path.lexists(path) or os.path.isdir(path)):
@@ -907,10 +910,10 @@ def _explain(options: argparse.Namespace, policy: Policy) -> int:
     # Read once, since both look at it.
     source = io.BytesIO(sys.stdin.buffer.read()) if path == "-" else path
     try:
-        lines = [reporting.escaped(line) for line in scanning.explained(source)]
+        lines = [escaped(line) for line in scanning.explained(source)]
         clean = scanning.scan(io.BytesIO(source.getvalue()) if isinstance(source, io.BytesIO) else source, policy=policy).clean
     except OSError as error:
-        _deliver(options.output, f"{reporting.escaped(path)}: it cannot be read: {error.strerror}\n")
+        _deliver(options.output, f"{escaped(path)}: it cannot be read: {error.strerror}\n")
         return REFUSED
     _deliver(options.output, "".join(f"{line}\n" for line in lines))
     return OK if clean else REFUSED
@@ -1036,18 +1039,18 @@ def _converted(outcomes: Iterable[converting.Outcome], total: int, special: Sequ
 
 
 def _outcome_text(outcome: converting.Outcome) -> Iterator[str]:
-    path, target = _printable(outcome.path), _printable(outcome.target)
+    path, target = escaped(outcome.path), escaped(outcome.target)
     match outcome.status:
         case "converted":
-            yield f"{path}: converted to {target}" + (f" ({_printable(outcome.message)})" if outcome.message else "")
+            yield f"{path}: converted to {target}" + (f" ({escaped(outcome.message)})" if outcome.message else "")
         case "done before":
             yield f"{path}: done before: {target}"
         case "signed":
             yield f"{path}: signed already, left alone"
         case "refused":
             first, *rest = elided(outcome.message).split("\n")
-            yield f"{path}: REFUSED: {_printable(first)}"
-            yield from (f"    {_printable(line)}" for line in rest)
+            yield f"{path}: REFUSED: {escaped(first)}"
+            yield from (f"    {escaped(line)}" for line in rest)
 
 
 def _moment(text: str) -> datetime | timedelta:
@@ -1080,16 +1083,11 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        return _printable(value)
+        return escaped(value)
     if value is None:
         return "-"
     # JSON with ASCII escapes, so that no text of a file can steer a terminal.
     return json.dumps(value)
-
-
-def _printable(text: str) -> str:
-    """Return text without characters that steer a terminal or break a line."""
-    return text if text.isprintable() else ascii(text)
 
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {

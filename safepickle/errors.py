@@ -26,6 +26,7 @@ __all__ = [
     "VersionMismatchError",
     "VersionMismatchWarning",
     "elided",
+    "escaped",
 ]
 
 _KEY_TEXT: Final = re.compile(r"spk(?:pub|priv)?1_[A-Za-z0-9_+/=-]+|[0-9A-Fa-f]{48,}")
@@ -47,6 +48,16 @@ def _unless_words(match: re.Match[str]) -> str:
     run = match[0]
     mixed = any(each.isupper() for each in run) and any(each.islower() for each in run)
     return _ELIDED if mixed and len(run) < 2.2 * len(_STRETCH.findall(run)) else run
+
+
+def escaped(text: str) -> str:
+    """Return text in which what is not printable is escaped: controls, line ends, and characters that turn the direction of writing.
+
+    So is what begins a command to those who read the logs of pipelines: two number signs anywhere (Azure, TeamCity, GitHub), and two colons
+    at the beginning (GitHub).
+    """
+    shown = text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+    return re.sub(r"\A( *):(?=:)", r"\1\\x3a", shown.replace("##", r"#\x23"))
 
 
 class SafePickleError(Exception):

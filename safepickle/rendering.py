@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final
 from xml.sax.saxutils import escape, quoteattr
 
 from .container import Info
+from .errors import escaped
 from .findings import Finding, Report
-from .reporting import Rule, Scanned, as_sarif, escaped, fingerprint, uri_of
+from .reporting import Rule, Scanned, as_sarif, fingerprint, uri_of, whole
 
 if TYPE_CHECKING:
     from .gate import Checked
@@ -211,15 +212,24 @@ def text_of(checked: Checked, *, colour: bool = False) -> Iterator[str]:
 
 
 def line_of(checked: Checked) -> dict[str, Any]:
-    """Return what there is to say of one file as JSON values. The keys stay; new ones may be added."""
+    """Return what there is to say of one file as JSON values. The keys stay; new ones may be added.
+
+    Bytes of a path that are no UTF-8 are escaped, since strict readers refuse a report with halves of characters.
+    """
     found = [
-        {"rule": each.rule, "level": _SHOWN[each.verdict], "accepted": each.verdict == "accepted", "offset": each.offset, "message": each.message}
+        {
+            "rule": each.rule,
+            "level": _SHOWN[each.verdict],
+            "accepted": each.verdict == "accepted",
+            "offset": each.offset,
+            "message": whole(each.message),
+        }
         for each in checked.findings
     ]
-    value: dict[str, Any] = {"path": checked.path, "status": checked.status, "authenticated": False}
+    value: dict[str, Any] = {"path": whole(checked.path), "status": checked.status, "authenticated": False}
     if checked.refused:
         first = next(each for each in checked.findings if each.verdict == "refused")
-        value |= {"error": checked.error or first.rule, "rule": first.rule, "message": first.message}
+        value |= {"error": checked.error or first.rule, "rule": first.rule, "message": whole(first.message)}
     elif checked.info is not None:
         value |= fields_of(checked.info)
     return {**value, "findings": found}
@@ -311,7 +321,7 @@ def _relative(path: str, root: str) -> str:
     """Return the path from the top of the repository, with slashes, as annotations name files."""
     from urllib.parse import unquote
 
-    return unquote(uri_of(path, root).removeprefix("file://"), errors="backslashreplace")
+    return unquote(uri_of(path, root).removeprefix("file://"), errors="surrogateescape")
 
 
 def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> str:
@@ -328,11 +338,11 @@ def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> 
         seen[digest] += 1
         value.append(
             {
-                "description": finding.message,
+                "description": whole(finding.message),
                 "check_name": f"safepickle/{finding.rule}",
                 "fingerprint": f"{digest}{'' if seen[digest] == 1 else f'-{seen[digest]}'}",
                 "severity": _GITLAB[finding.verdict],
-                "location": {"path": _relative(each.path, root), "lines": {"begin": 1}},
+                "location": {"path": whole(_relative(each.path, root)), "lines": {"begin": 1}},
             }
         )
     return json.dumps(value, indent=2) + "\n"
@@ -354,8 +364,9 @@ def step_summary(files: Sequence[Checked]) -> str:
 
 
 def _cell(text: str) -> str:
-    # A reference for everything that Markdown or HTML would take for its own.
-    return re.sub(r"[^\w ./,;'()-]", lambda match: f"&#{ord(match[0])};", escaped(text))
+    """Return text as code, in which GitHub finds no link, mention, emphasis or HTML; not even one that is written by references."""
+    shown = escaped(text).replace("`", r"\x60").replace("|", r"\x7c")
+    return f"`{shown}`"
 
 
 FORMATS: Final[Mapping[str, Callable[[Sequence[Checked], str, str, int], str]]] = {

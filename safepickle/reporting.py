@@ -16,9 +16,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
+from .errors import escaped
 from .findings import VERDICTS, Finding, Report
 
-__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "colours", "escaped", "fingerprint", "summary", "text_of", "unread", "uri_of"]
+__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "colours", "fingerprint", "summary", "text_of", "unread", "uri_of", "whole"]
 
 SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 INFORMATION: Final = "https://pypi.org/project/safepickle-ml/"
@@ -217,11 +218,6 @@ def unread(path: str, rule: str, message: str) -> Scanned:
 # --- for people -------------------------------------------------------------------------------------------------
 
 
-def escaped(text: str) -> str:
-    """Return text in which what is not printable is escaped: controls, line ends, and characters that turn the direction of writing."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
 def colours(environment: Mapping[str, str], *, terminal: bool) -> bool:
     """Tell whether to colour text: NO_COLOR forbids it, FORCE_COLOR asks for it, and otherwise a terminal has it."""
     if environment.get("NO_COLOR"):
@@ -316,7 +312,7 @@ def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int, 
 def _rule(name: str, table: Mapping[str, Rule]) -> dict[str, Any]:
     spoken = "".join(part.capitalize() for part in re.split(r"[^A-Za-z0-9]+", name))
     # SARIF wants a second name that is not the first one again.
-    identity = {"id": _whole(name), "name": f"{spoken}Finding" if spoken.lower() in ("", name.lower()) else spoken}
+    identity = {"id": whole(name), "name": f"{spoken}Finding" if spoken.lower() in ("", name.lower()) else spoken}
     rule = table.get(name)
     if rule is None:
         # A scan that is newer than this table.
@@ -342,15 +338,15 @@ def _results(scanned: Scanned, root: str, places: Mapping[str, int]) -> Iterator
         digest = fingerprint(uri_of(scanned.path, root), finding)
         seen[digest] += 1
         properties: dict[str, Any] = {"verdict": finding.verdict}
-        properties |= {key: _whole(value) for key, value in (("name", finding.name), ("advisory", finding.advisory)) if value}
+        properties |= {key: whole(value) for key, value in (("name", finding.name), ("advisory", finding.advisory)) if value}
         if finding.offset is not None:
             properties["offset"] = finding.offset
         result: dict[str, Any] = {
-            "ruleId": _whole(finding.rule),
+            "ruleId": whole(finding.rule),
             "ruleIndex": places[finding.rule],
             "kind": "fail",
             "level": _LEVELS.get(finding.verdict, "error"),
-            "message": {"text": _whole(_said(finding)) or "no message"},
+            "message": {"text": whole(_said(finding)) or "no message"},
             "locations": [_location(scanned.path, root, finding)],
             # The first is the one that GitHub looks at, and would otherwise make of the text of line 1.
             "partialFingerprints": {"primaryLocationLineHash": f"{digest[:16]}:{seen[digest]}", "safepickleFinding/v1": f"{digest}:{seen[digest]}"},
@@ -371,7 +367,7 @@ def fingerprint(uri: str, finding: Finding) -> str:
     """Return what names a finding for good: made of rule, file, member, name and message, its numbers left out."""
     message = re.sub(r"[0-9]+", "0", finding.message)
     parts = (finding.rule, uri, finding.where, finding.name, message)
-    return hashlib.sha256("\0".join(_whole(part) for part in parts).encode()).hexdigest()
+    return hashlib.sha256("\0".join(whole(part) for part in parts).encode()).hexdigest()
 
 
 def _location(path: str, root: str, finding: Finding | None = None) -> dict[str, Any]:
@@ -389,8 +385,8 @@ def _location(path: str, root: str, finding: Finding | None = None) -> dict[str,
         return {"physicalLocation": physical}
     # Bytes are counted within the member, which may be compressed, so they are no region of the file.
     member: dict[str, Any] = {
-        "name": _whole(finding.where.rpartition("!")[2]) or "-",
-        "fullyQualifiedName": _whole(finding.where),
+        "name": whole(finding.where.rpartition("!")[2]) or "-",
+        "fullyQualifiedName": whole(finding.where),
         "kind": "member",
     }
     if finding.offset is not None:
@@ -402,7 +398,7 @@ def _notification(scanned: Scanned, root: str) -> dict[str, Any]:
     return {
         "descriptor": {"id": "file-not-read", "index": 0},
         "level": "error",
-        "message": {"text": _whole(scanned.error)},
+        "message": {"text": whole(scanned.error)},
         "locations": [_location(scanned.path, root)],
     }
 
@@ -428,9 +424,9 @@ def _quoted(path: str) -> str:
         return quote(os.fsencode(plain))
     except UnicodeEncodeError:
         # No file has such a name.
-        return quote(_whole(plain))
+        return quote(whole(plain))
 
 
-def _whole(text: str) -> str:
+def whole(text: str) -> str:
     """Return text without halves of characters, which strict readers of JSON refuse."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -63,11 +63,10 @@ def files(
     exclude: Iterable[Exclusion] = (),
     follow_symlinks: bool = False,
     links: bool = False,
-    by_content: bool = False,
 ) -> Found:
     """Return the files that the paths name: files, folders with all below them, patterns (`*`, `?`, `[...]`, `**`), and "-" for stdin.
 
-    `more` are paths of a list: files to be known by their content, as with `by_content` those of `paths` are too. What is below an
+    `more` are paths of a list: files to be known by their content, none of them a pattern or stdin. What is below an
     excluded folder is excluded. Symbolic links are followed where they are named, by a pattern too, unless it is `**` that finds them;
     with `links` one to a file that is looked at anyway is a candidate under its own name, too.
 
@@ -77,7 +76,7 @@ def files(
         raise ValueError("stdin can be read once: give - once")
     walk = _Walk([_tested(each) for each in exclude], follow_symlinks=follow_symlinks, links=links)
     for path in paths:
-        walk.add(path, named=not by_content, pattern=True)
+        walk.add(path, named=True, pattern=True)
     for path in more:
         # In a list it is a file called so.
         walk.add(os.path.join(os.curdir, path) if path == STDIN else path, named=False, pattern=False)

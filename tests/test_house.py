@@ -66,7 +66,7 @@ BELOW: dict[str, set[str]] = {
     "revisions": set(),
     "differing": {"errors", "container", "keyring", "machine", "policy", "scanning"},
     "scanning": {"errors", "container", "machine", "legacy", "explaining", "translating", "archives", "npy", "gadgets", "policy", "findings"},
-    "reporting": {"findings"},
+    "reporting": {"errors", "findings"},
     # The gate: which files must be signed, and whether each is as expected.
     "gate": {
         "errors",
@@ -84,7 +84,7 @@ BELOW: dict[str, set[str]] = {
         "findings",
         "selecting",
     },
-    "rendering": {"container", "findings", "reporting", "gate"},
+    "rendering": {"errors", "container", "findings", "reporting", "gate"},
     "walking": set(),
     "selecting": {"walking"},
     "comparing": set(),
