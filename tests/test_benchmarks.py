@@ -116,3 +116,13 @@ def test_the_ratio_to_a_contender_is_one_of_operations_that_really_ran(tmp_path)
     lines = done.stdout.splitlines()
     assert len(lines) >= 6
     assert all(line.endswith("True") for line in lines)
+
+
+def test_the_gate_is_timed_whole_and_every_target_is_marked(tmp_path):
+    found, text, _ = run("benchmarks.gate", tmp_path)
+    assert set(found["seconds"]) == {"small files", "large files", "hashing in memory, one core", "reading and hashing, one core"}
+    assert set(found["processor_seconds"]) == {"--help", "one small file"}
+    assert all(each > 0 for times in (*found["seconds"].values(), *found["processor_seconds"].values()) for each in times)
+    targets = [line for line in text.partition("## Targets")[2].splitlines() if line.startswith("|")][2:]
+    assert len(targets) == 4
+    assert all(("✓" in line) != ("✗" in line) for line in targets)
