@@ -108,3 +108,29 @@ def test_mutations_raise_nothing_but_our_errors(tmp_path):
         except FormatError:
             refused += 1
     assert refused > 100
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away")
+def test_one_of_a_stranger_is_not_believed(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("[tool.safepickle]\nmin-serial = 1")
+    os.chown(tmp_path / "pyproject.toml", 12345, 12345)
+    with pytest.raises(FormatError, match="belongs to another user"):
+        Config.find(tmp_path)
+    os.chown(tmp_path, 12345, 12345)
+    assert Config.find(tmp_path).min_serial == 1, "whoever owns the folder may say what holds in it"
+
+
+def test_the_walk_ends_where_another_device_begins(tmp_path, monkeypatch):
+    (tmp_path / "pyproject.toml").write_text("[tool.safepickle]\nmin-serial = 1")
+    (tmp_path / "mounted").mkdir()
+    assert Config.find(tmp_path / "mounted").min_serial == 1
+    real = os.stat
+
+    def stat(path, **options):
+        status = real(path, **options)
+        if str(path) != str(tmp_path):
+            return status
+        return os.stat_result([*status[:2], status.st_dev + 1, *status[3:10]])
+
+    monkeypatch.setattr(os, "stat", stat)
+    assert Config.find(tmp_path / "mounted") is None

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -285,11 +286,37 @@ def test_exit_codes(folder, arguments, code, capsys):
     assert (err.count("\n") == 1 and not out) or code != 2 or "nothing was verified" in err
 
 
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root reads everything")
-def test_what_may_not_be_read_is_a_finding(folder, capsys):
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs a user who may not read")
+def test_what_may_not_be_read_is_a_finding(folder, tmp_path, capsys):
     os.chmod(folder / "notes.md", 0)
+    shutil.copytree(folder / "deep", folder / "closed")
+    os.chmod(folder / "closed", 0)
+    # Whoever is not root needs another user only for its own folders; root reads everything, and becomes nobody.
+    for above in (tmp_path, *tmp_path.parents):
+        if above.stat().st_uid == os.geteuid() and above != Path("/"):
+            os.chmod(above, above.stat().st_mode | 0o011)
+    report = tmp_path / "report.json"
+    report.touch()
+    os.chmod(report, 0o666)
+    # All that the child needs is imported here: it may not be allowed to read the package.
     main([*GATE, "--format", "json"])
-    assert rules_of(json.loads(capsys.readouterr().out))["notes.md"] == "unreadable"
+    child = os.fork()
+    if not child:
+        code = 99
+        try:
+            if os.geteuid() == 0:
+                os.setgroups([])
+                os.setgid(65534)
+                os.setuid(65534)
+            with open(report, "w") as sys.stdout:
+                code = main([*GATE, "--format", "json"])
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    os.chmod(folder / "closed", 0o700)
+    found = rules_of(json.loads(report.read_text()))
+    assert (found["notes.md"], found["closed"]) == ("unreadable", "unreadable")
+    assert {name: rule for name, rule in found.items() if name in ("cut.spkl", "model.pkl")} == {"cut.spkl": "truncated", "model.pkl": "unsigned"}
 
 
 def test_quiet_says_what_is_wrong_and_verbose_what_was_passed_over(folder, capsys):

@@ -1,15 +1,18 @@
 """What a project says in [tool.safepickle], the baseline and the lock: the gate as a team uses it."""
 
+import contextlib
 import json
 import os
 import pickle
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
 import pytest
 
 import safepickle
-from safepickle import PrivateKey, SecretKey
+from safepickle import PrivateKey, SecretKey, gate, lockfile
 from safepickle.cli import main
 
 KEY = SecretKey.from_bytes(b"the key of a project's tests, 1."[:32])
@@ -368,3 +371,68 @@ def test_files_below_a_folder_are_signed_by_content_and_by_name(repo, monkeypatc
     os.symlink("/", "models/link")
     assert main(["sign", "models", "--trust", "file:trainer.pub"]) == 2
     capsys.readouterr()
+
+
+def test_a_lock_or_baseline_that_somebody_else_wrote_meanwhile_is_not_overwritten(messy, monkeypatch, capsys):
+    def meanwhile(path: str, module, name: str):
+        real = getattr(module, name)
+
+        def slow(*arguments, **options):
+            Path(path).write_text(Path(path).read_text() + "\n")
+            return real(*arguments, **options)
+
+        monkeypatch.setattr(module, name, slow)
+
+    assert main(["lock", "models/good.spkl"]) == 0
+    assert main(["verify", "models/raw.pkl", "--baseline", "base.json", "--update-baseline"]) == 0
+    meanwhile("safepickle.lock", lockfile, "verified")
+    meanwhile("base.json", gate, "check")
+    assert main(["lock", "models/deep"]) == 2
+    assert main(["verify", "--baseline", "base.json", "--update-baseline"]) == 2
+    assert capsys.readouterr().err.count("was changed meanwhile, so nothing was written: run this again") == 2
+    assert "fine" not in Path("safepickle.lock").read_text()
+    assert "wrong" not in Path("base.json").read_text()
+
+
+# --- the terminal ----------------------------------------------------------------------------------------------------
+
+SLOW = """
+import sys, time
+from safepickle import gate
+from safepickle.cli import main
+real = gate.check
+def check(*arguments):
+    time.sleep(0.7)
+    return real(*arguments)
+gate.check = check
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a terminal of its own")
+@pytest.mark.parametrize("terminal", [True, False])
+def test_work_that_lasts_shows_a_bar_on_a_terminal_and_nowhere_else(repo, terminal):
+    pytest.importorskip("tqdm")
+    termios = pytest.importorskip("termios")
+    says(PROJECT)
+    for number in range(3):
+        Path(f"models/{number}.spkl").write_bytes(Path("models/good.spkl").read_bytes())
+    here, there = os.openpty()
+    termios.tcsetwinsize(there, (24, 100))
+    command = [sys.executable, "-c", SLOW, "verify", "--context-from-path", "good/prod"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=there if terminal else subprocess.PIPE)
+    os.close(there)
+    shown = b""
+    if terminal:
+        # A terminal that nobody writes to any more is an error on Linux.
+        with contextlib.suppress(OSError):
+            while piece := os.read(here, 4096):
+                shown += piece
+    out, err = child.communicate(timeout=120)
+    os.close(here)
+    assert child.returncode == 1, "one is for another context"
+    assert out.count(b"verified, signed by") == 4
+    assert b"%" not in out
+    said = shown if terminal else err
+    assert (b"verified:" in said and b"/5 " in said) == terminal
+    assert b"4 verified, 1 refused" in said
