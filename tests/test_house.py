@@ -502,7 +502,7 @@ def test_docstrings_and_sources_compile_without_warnings():
 
 ALLOWED_AT_TOP = {
     "pyproject.toml", "safepickle", "tests", "SECURITY.md", "README.md", "SPEC.md", "CHANGELOG.md", "LICENSE", "benchmarks", "examples", "docs",
-    ".ci", ".pre-commit-hooks.yaml", "action.yml", ".gitignore",
+    ".ci", ".pre-commit-hooks.yaml", "action.yml", ".gitignore", "mkdocs.yml",
 }  # fmt: skip
 
 
