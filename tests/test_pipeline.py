@@ -548,7 +548,7 @@ def test_the_hooks_let_through_what_is_signed_and_what_is_no_model(tmp_path):
         return True, (done.stdout + done.stderr).decode()
 
     good = sealed(key=TRAINER)
-    done, said = commit({"model.spkl": good, "another one": good, "notes.txt": b"text\n", "-": b"(text)\n"})
+    done, said = commit({"model.spkl": sealed(key=TRAINER, compress="zstd"), "another one": good, "notes.txt": b"text\n", "-": b"(text)\n"})
     assert done, said
     assert re.search(r"safepickle verify.*Passed\n(.*\n)*safepickle scan.*Passed", said)
     done, said = commit({"features": PICKLE, "more.txt": b"text\n"})
