@@ -7,10 +7,14 @@ import json
 import os
 import pickle
 import re
+import shutil
 import socket
 import subprocess
+import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,6 +22,7 @@ import jsonschema
 import numpy
 import pytest
 import xmlschema
+import yaml
 from markdown_it import MarkdownIt
 
 import safepickle
@@ -490,3 +495,284 @@ def test_a_hook_takes_names_and_no_name_is_an_option_a_pattern_or_stdin(command,
     assert "write -- before the first" in capsys.readouterr().err
     Path("model").write_bytes(pickle.dumps([1]))
     assert main([*command, "--", "model"]) == (1 if command[0] == "verify" else 0)
+
+
+# --- pre-commit ---------------------------------------------------------------------------------------------------
+
+UNREACHABLE = re.compile("No matching distribution|Connection|[Tt]emporary failure|[Nn]ame resolution|timed out|Max retries|SSLError")
+
+
+def skip_without_registry(output: str) -> None:
+    """Skip the test if it was pip that could not reach where packages come from; whatever else failed is a failure."""
+    if found := UNREACHABLE.search(output):
+        pytest.skip(f"pip cannot install here ({found[0]}): {output.strip().splitlines()[-1][:200]}")
+    pytest.fail(output[-3000:])
+
+
+def source_of(folder: Path) -> str:
+    """Make a git repository of this checkout, uncommitted changes included, and return its commit."""
+    for name in ("pyproject.toml", "README.md", "LICENSE", ".pre-commit-hooks.yaml"):
+        (folder / name).write_bytes((TOP / name).read_bytes())
+    shutil.copytree(TOP / "safepickle", folder / "safepickle", ignore=shutil.ignore_patterns("__pycache__"))
+    git("init", "-q", cwd=folder)
+    git("add", "-A", cwd=folder)
+    git("commit", "-q", "-m", "source", cwd=folder)
+    return git("rev-parse", "HEAD", cwd=folder).stdout.decode().strip()
+
+
+def test_the_hooks_let_through_what_is_signed_and_what_is_no_model(tmp_path):
+    """The real pre-commit, which installs the hooks from a repository of this checkout, in front of real commits."""
+    source, team = tmp_path / "source", tmp_path / "team"
+    source.mkdir()
+    team.mkdir()
+    hooks = [{"id": "safepickle-verify", "args": ["--key", "file:trainer.pub", "--context", "fraud/prod", "--"]}, {"id": "safepickle-scan"}]
+    (team / ".pre-commit-config.yaml").write_text(yaml.safe_dump({"repos": [{"repo": str(source), "rev": source_of(source), "hooks": hooks}]}))
+    (team / "trainer.pub").write_text(f"{TRAINER.public_key().to_text()}\n")
+    git("init", "-q", cwd=team)
+    home = {"PRE_COMMIT_HOME": str(tmp_path / "home"), "GIT_CONFIG_GLOBAL": os.devnull}
+    install = [sys.executable, "-m", "pre_commit", "install", "--install-hooks"]
+    git("add", "-A", cwd=team)
+    installed = subprocess.run(install, cwd=team, env={**os.environ, **home}, capture_output=True, text=True)
+    if installed.returncode:
+        skip_without_registry(installed.stdout + installed.stderr)
+
+    def commit(files: dict[str, bytes]) -> tuple[bool, str]:
+        """Try to commit the files. Return whether they are in, and what was said."""
+        for name, content in files.items():
+            (team / name).write_bytes(content)
+        git("add", "-A", cwd=team)
+        try:
+            done = git("commit", "-m", "change", cwd=team, **home)
+        except subprocess.CalledProcessError as refused:
+            return False, (refused.stdout + refused.stderr).decode()
+        return True, (done.stdout + done.stderr).decode()
+
+    good = sealed(key=TRAINER)
+    done, said = commit({"model.spkl": sealed(key=TRAINER, compress="zstd"), "another one": good, "notes.txt": b"text\n", "-": b"(text)\n"})
+    assert done, said
+    assert re.search(r"safepickle verify.*Passed\n(.*\n)*safepickle scan.*Passed", said)
+    done, said = commit({"features": PICKLE, "more.txt": b"text\n"})
+    assert not done
+    assert re.search(r"safepickle verify.*Failed\n(.*\n)*features: REFUSED: UnsignedError: .*\n(.*\n)*safepickle scan.*Passed", said)
+    cases = {
+        "changed.spkl": (changed(good, len(good) - 2), "changed.spkl: REFUSED: AuthenticationError"),
+        "stranger.spkl": (sealed(), "stranger.spkl: REFUSED: UnknownKeyError"),
+        "elsewhere.spkl": (sealed("churn/prod", key=TRAINER), "elsewhere.spkl: REFUSED: AuthenticationError"),
+        "pointer.bin": (POINTER, "pointer.bin: REFUSED: UnsignedError: this is a Git LFS pointer"),
+        "--exclude=*": (PICKLE, "--exclude=*: REFUSED: UnsignedError"),
+        "::error::x": (PICKLE, r"\x3a:error::x: REFUSED: UnsignedError"),
+        "hostile.bin": (b"cos\nsystem\n(S'true'\ntR.", "hostile-name"),
+    }
+    done, said = commit({name: content for name, (content, _) in cases.items()})
+    assert not done
+    assert [name for name, (_, told) in cases.items() if f"\n{told}" not in said and f"    {told}" not in said] == []
+    assert git("ls-tree", "-r", "--name-only", "HEAD", cwd=team).stdout.decode().split("\n")[:-1] == [
+        "-", ".pre-commit-config.yaml", "another one", "model.spkl", "notes.txt", "trainer.pub",
+    ]  # fmt: skip
+    done, said = commit(dict.fromkeys(("features", *cases), good))
+    assert done, said
+
+
+def test_each_hook_ends_its_arguments_so_that_no_name_is_an_option():
+    hooks = yaml.safe_load((TOP / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    assert [each["id"] for each in hooks] == ["safepickle-verify", "safepickle-scan"]
+    for each in hooks:
+        assert "--by-content" in each["entry"].split()
+        assert (each["args"], each["types"], each["language"]) == (["--"], ["file"], "python")
+        assert not {"files", "exclude", "types_or"} & each.keys(), "a model may have any name"
+
+
+# --- the action ---------------------------------------------------------------------------------------------------
+
+ACTION = TOP / "action.yml"
+EXPRESSION = re.compile(r"\$\{\{ (inputs|steps)\.([a-z-]+)(?:\.outputs\.([a-z-]+))? \}\}")
+
+
+def action() -> dict:
+    return yaml.safe_load(ACTION.read_text("utf-8"))
+
+
+@dataclass
+class Runner:
+    """What a runner of GitHub does with the steps of a composite action, as far as this one needs it."""
+
+    workspace: Path
+    temporary: Path
+    inputs: dict[str, str]
+    outputs: dict[str, dict[str, str]] = field(default_factory=dict)
+    log: str = ""
+
+    def resolved(self, text: str) -> str:
+        """Evaluate a value that is one expression, of the two kinds that are known here."""
+        if "${{" not in text:
+            return text
+        kind, name, output = EXPRESSION.fullmatch(text).groups()
+        if kind == "steps":
+            return self.outputs[name].get(output, "")
+        return self.inputs.get(name, action()["inputs"][name]["default"])
+
+    def run(self, name: str) -> int:
+        """Run a step and return its exit code."""
+        (step,) = [each for each in action()["runs"]["steps"] if each["id"] == name]
+        assert step["shell"] == "bash"
+        assert step.keys() == {"id", "shell", "env", "run"}
+        self.temporary.mkdir(exist_ok=True)
+        script = self.temporary / f"{name}.sh"
+        script.write_text(step["run"], "utf-8")
+        files = {each: self.temporary / f"{name}.{each}" for each in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY", "GITHUB_ENV", "GITHUB_PATH")}
+        for path in files.values():
+            path.write_text("")
+        known = {each: os.environ[each] for each in os.environ if each in ("PATH", "HOME") or each.startswith("PIP_")}
+        job = {"RUNNER_TEMP": self.temporary, "GITHUB_WORKSPACE": self.workspace, "GITHUB_ACTION_PATH": TOP, "GITHUB_ACTIONS": "true", "CI": "true"}
+        env = {**known, **{key: str(value) for key, value in {**job, **files}.items()}, **{k: self.resolved(v) for k, v in step["env"].items()}}
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", str(script)]
+        done = subprocess.run(command, cwd=self.workspace, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        self.log += done.stdout.decode("utf-8", "backslashreplace")
+        assert files["GITHUB_ENV"].read_text() + files["GITHUB_PATH"].read_text() == ""
+        pairs = [line.split("=", 1) for line in files["GITHUB_OUTPUT"].read_text().splitlines()]
+        self.outputs[name] = dict(pairs)
+        assert len(self.outputs[name]) == len(pairs), "an output was given twice"
+        return done.returncode
+
+    @property
+    def summary(self) -> str:
+        return (self.temporary / "verify.GITHUB_STEP_SUMMARY").read_text("utf-8")
+
+
+@pytest.fixture
+def here(repository, tmp_path):
+    """A runner after the step `install`, with the Python of the tests, which notes down how it is called."""
+
+    def made(**inputs: str) -> Runner:
+        python = tmp_path / "python"
+        python.write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" >> {tmp_path}/arguments\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        (tmp_path / "home").mkdir(exist_ok=True)
+        runner = Runner(repository, tmp_path / "temporary", {name.replace("_", "-"): value for name, value in inputs.items()})
+        runner.outputs["install"] = {"home": str(tmp_path / "home"), "python": str(python)}
+        return runner
+
+    return made
+
+
+def test_inputs_reach_the_scripts_by_the_environment_only_and_nothing_foreign_is_used():
+    read = action()
+    used = set()
+    for step in read["runs"]["steps"]:
+        assert "${{" not in step["run"], "the text of an input would be part of the script"
+        assert step["run"].startswith("set -euo pipefail\n")
+        for value in step["env"].values():
+            kind, name, output = EXPRESSION.fullmatch(value).groups()
+            used.add(name) if kind == "inputs" else None
+            assert (kind == "steps") == (output is not None)
+        assert all(name.startswith("SP_") for name in step["env"]), "no variable of the job is replaced by an empty input"
+        assert re.fullmatch(r"[^@]+@[0-9a-f]{40}", step.get("uses", f"x@{'0' * 40}"))
+    assert used == read["inputs"].keys()
+    assert all(isinstance(each["default"], str) and each["description"] for each in read["inputs"].values())
+    assert {EXPRESSION.fullmatch(each["value"]).groups() for each in read["outputs"].values()} == {
+        ("steps", "verify", name) for name in ("exit-code", "report", "verified", "unauthenticated", "refused")
+    }
+
+
+def test_what_the_action_installs_is_pinned_by_hash_and_is_what_the_package_needs():
+    lines = re.sub(r"\\\n", " ", (TOP / ".ci/action-requirements.txt").read_text("utf-8")).splitlines()
+    pinned = {line.split("==")[0]: line for line in lines if line and not line.lstrip().startswith("#")}
+    assert {"cryptography", "hatchling"} <= pinned.keys()
+    assert all(re.match(r"[a-z0-9.-]+==[0-9.]+ .*--hash=sha256:[0-9a-f]{64}", line) for line in pinned.values())
+    wanted = tomllib.loads((TOP / "pyproject.toml").read_text("utf-8"))
+    needed = [*wanted["project"]["dependencies"], *wanted["project"]["optional-dependencies"]["legacy"], *wanted["build-system"]["requires"]]
+    assert {re.match(r"[A-Za-z0-9.-]+", each)[0].lower().replace(".", "-") for each in needed} <= pinned.keys()
+
+
+def test_the_action_verifies_with_keys_that_are_in_no_argument_and_no_log(here, tmp_path):
+    runner = here(paths="models/fraud/hmac.spkl\n\nmodels/churn/both.spkl\r\n", secret_key=KEY.to_text(), public_key=TRAINER.public_key().to_text())
+    assert runner.run("verify") == 0, runner.log
+    assert runner.outputs["verify"] == {"exit-code": "0", "verified": "2", "unauthenticated": "0", "refused": "0"}
+    arguments = (tmp_path / "arguments").read_text()
+    assert arguments.startswith("-I\n-m\nsafepickle.cli\nverify\n--key=env:")
+    for text in (arguments, runner.log, runner.summary):
+        assert KEY.to_text()[12:] not in text
+    assert "2 verified, 0 refused" in runner.summary
+
+
+def test_the_action_annotates_what_is_refused(here, reports):
+    runner = here(key="env:SP_SECRET_KEY", secret_key=KEY.to_text(), context_from_path="{parent}/prod", min_serial="5")
+    assert runner.run("verify") == 2, "the key is given twice"
+    runner = here(secret_key=KEY.to_text(), public_key=TRAINER.public_key().to_text(), context_from_path="{parent}/prod", min_serial="5")
+    assert runner.run("verify") == 1
+    counts = {key: str(json.loads(reports["json"])[key]) for key in ("verified", "unauthenticated", "refused")}
+    assert runner.outputs["verify"] == {"exit-code": "1", **counts}
+    commands = [command_of(line) for line in runner.log.split("\n")]
+    told = [each for each in commands if each]
+    wanted = [each for each in map(command_of, reports["github"].split("\n")) if each and each[0] == "error"]
+    # The messages name the keys in the order in which they were given.
+    assert [each[:2] for each in told] == [each[:2] for each in wanted]
+    assert runner.summary.count("\n| `") == len(wanted)
+
+
+@pytest.mark.parametrize(("form", "output"), [("sarif", ""), ("sarif", "../verify.sarif"), ("json", "../--report=x")])
+def test_the_action_writes_a_report(form, output, here, reports):
+    runner = here(format=form, output=output, paths="models", public_key=TRAINER.public_key().to_text(), exclude="*.spkl\noutward")
+    assert runner.run("verify") == 1
+    told = runner.outputs["verify"]
+    assert told["report"] == output or not output
+    report = json.loads((runner.workspace / told["report"]).read_text("utf-8"))
+    of_schema({"sarif": "sarif-2.1.0-rtm.5.json", "json": "verify-report.json"}[form]).validate(report)
+    assert (told["verified"], told["refused"], told["exit-code"]) == ("0", "1", "1")
+    assert [command_of(line) for line in runner.log.splitlines()] == [("error", {"title": "safepickle"}, "Files were refused: see the report")]
+
+
+def test_a_fork_has_no_secret_and_says_so(here):
+    paths = "models/fraud/hmac.spkl\nmodels/fraud/stranger.spkl"
+    runner = here(paths=paths, secret_key="")
+    assert runner.run("verify") == 2
+    assert "no key" in runner.log
+    assert runner.outputs["verify"] == {"exit-code": "2"}
+    runner = here(paths=paths, secret_key="", structure_only="true")
+    assert runner.run("verify") == 0
+    assert runner.outputs["verify"] == {"exit-code": "0", "verified": "0", "unauthenticated": "2", "refused": "0"}
+    runner = here(paths=f"{paths}\nmodels/fraud/body.spkl\nlegacy", structure_only="true")
+    assert runner.run("verify") == 1
+    assert int(runner.outputs["verify"]["refused"]) > 5
+    runner = here(paths=paths, structure_only="true", public_key=TRAINER.public_key().to_text())
+    assert runner.run("verify") == 2
+    assert "--structure-only checks no signature" in runner.log
+
+
+HOSTILE = '-x$(touch pwned)`touch pwned`\'"; touch pwned; echo "\nverified=99\n--output=pwned\n\\$(touch pwned)\n*\n::error::forged'
+
+
+@pytest.mark.parametrize("name", sorted(set(action()["inputs"]) - {"python"}))
+def test_no_value_of_an_input_is_run_or_forges_an_output(name, here):
+    runner = here(**{"paths": "models/fraud/hmac.spkl", "secret_key": KEY.to_text(), name.replace("-", "_"): HOSTILE})
+    before = sorted(os.listdir(runner.workspace))
+    code = runner.run("verify")
+    # A template may give any text; the context that it gives is then none that a file can have.
+    assert code == (1 if name == "context-from-path" else 2), runner.log
+    assert sorted(os.listdir(runner.workspace)) == before
+    assert not list(runner.temporary.parent.rglob("*pwned*"))
+    assert runner.outputs["verify"].get("verified") in (None, "0")
+    commands = [each for each in map(command_of, runner.log.splitlines()) if each]
+    assert [properties for _, properties, _ in commands if not properties.get("title", "").startswith("safepickle")] == []
+
+
+def test_the_action_installs_itself_and_runs_nothing_of_the_workspace(tmp_path):
+    """All of it, as a runner would, in a checkout that holds modules by the names of those that are needed."""
+    workspace = tmp_path / "workspace"
+    workspace.mkdir()
+    for name in ("venv", "pip", "json", "safepickle", "cryptography", "hatchling", "sitecustomize", "ensurepip"):
+        (workspace / f"{name}.py").write_text("open('pwned', 'w').close()\nraise SystemExit(0)\n")
+    (workspace / "model.spkl").write_bytes(sealed(compress="zstd"))
+    runner = Runner(workspace, tmp_path / "temporary", {"python": sys.executable, "secret-key": KEY.to_text()})
+    if runner.run("install"):
+        skip_without_registry(runner.log)
+    assert runner.run("verify") == 0, runner.log
+    assert runner.outputs["verify"] == {"exit-code": "0", "verified": "1", "unauthenticated": "0", "refused": "0"}
+    (workspace / "model.bin").write_bytes(PICKLE)
+    assert runner.run("verify") == 1
+    assert "::error file=model.bin,line=1,title=safepickle%3A unsigned::" in runner.log
+    assert not (workspace / "pwned").exists()
+    for value in ("-c", "$(touch pwned)"):
+        runner.inputs["python"] = value
+        assert runner.run("install") != 0
+        assert not (workspace / "pwned").exists()
