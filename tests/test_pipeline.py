@@ -639,6 +639,14 @@ class Runner:
         return (self.temporary / "verify.GITHUB_STEP_SUMMARY").read_text("utf-8")
 
 
+COUNTED = ("verified", "reviewed", "unauthenticated", "accepted", "unsigned", "refused")
+
+
+def outputs_of(code: str, **counts: str) -> dict[str, str]:
+    """The outputs of a run that has told how many files there are of each kind."""
+    return {"exit-code": code, **dict.fromkeys(COUNTED, "0"), **counts}
+
+
 @pytest.fixture
 def here(repository, tmp_path):
     """A runner after the step `install`, with the Python of the tests, which notes down how it is called."""
@@ -669,8 +677,8 @@ def test_inputs_reach_the_scripts_by_the_environment_only_and_nothing_foreign_is
         assert re.fullmatch(r"[^@]+@[0-9a-f]{40}", step.get("uses", f"x@{'0' * 40}"))
     assert used == read["inputs"].keys()
     assert all(isinstance(each["default"], str) and each["description"] for each in read["inputs"].values())
-    assert {EXPRESSION.fullmatch(each["value"]).groups() for each in read["outputs"].values()} == {
-        ("steps", "verify", name) for name in ("exit-code", "report", "verified", "unauthenticated", "refused")
+    assert {name: EXPRESSION.fullmatch(each["value"]).groups() for name, each in read["outputs"].items()} == {
+        name: ("steps", "verify", name) for name in ("exit-code", "report", *COUNTED)
     }
 
 
@@ -687,7 +695,7 @@ def test_what_the_action_installs_is_pinned_by_hash_and_is_what_the_package_need
 def test_the_action_verifies_with_keys_that_are_in_no_argument_and_no_log(here, tmp_path):
     runner = here(paths="models/fraud/hmac.spkl\n\nmodels/churn/both.spkl\r\n", secret_key=KEY.to_text(), public_key=TRAINER.public_key().to_text())
     assert runner.run("verify") == 0, runner.log
-    assert runner.outputs["verify"] == {"exit-code": "0", "verified": "2", "unauthenticated": "0", "refused": "0"}
+    assert runner.outputs["verify"] == outputs_of("0", verified="2")
     arguments = (tmp_path / "arguments").read_text()
     assert arguments.startswith("-I\n-m\nsafepickle.cli\nverify\n--key=env:")
     for text in (arguments, runner.log, runner.summary):
@@ -700,8 +708,8 @@ def test_the_action_annotates_what_is_refused(here, reports):
     assert runner.run("verify") == 2, "the key is given twice"
     runner = here(secret_key=KEY.to_text(), public_key=TRAINER.public_key().to_text(), context_from_path="{parent}/prod", min_serial="5")
     assert runner.run("verify") == 1
-    counts = {key: str(json.loads(reports["json"])[key]) for key in ("verified", "unauthenticated", "refused")}
-    assert runner.outputs["verify"] == {"exit-code": "1", **counts}
+    counts = {key: str(json.loads(reports["json"])[key]) for key in COUNTED}
+    assert runner.outputs["verify"] == outputs_of("1", **counts)
     commands = [command_of(line) for line in runner.log.split("\n")]
     told = [each for each in commands if each]
     wanted = [each for each in map(command_of, reports["github"].split("\n")) if each and each[0] == "error"]
@@ -730,13 +738,39 @@ def test_a_fork_has_no_secret_and_says_so(here):
     assert runner.outputs["verify"] == {"exit-code": "2"}
     runner = here(paths=paths, secret_key="", structure_only="true")
     assert runner.run("verify") == 0
-    assert runner.outputs["verify"] == {"exit-code": "0", "verified": "0", "unauthenticated": "2", "refused": "0"}
+    assert runner.outputs["verify"] == outputs_of("0", unauthenticated="2")
     runner = here(paths=f"{paths}\nmodels/fraud/body.spkl\nlegacy", structure_only="true")
     assert runner.run("verify") == 1
     assert int(runner.outputs["verify"]["refused"]) > 5
     runner = here(paths=paths, structure_only="true", public_key=TRAINER.public_key().to_text())
     assert runner.run("verify") == 2
     assert "--structure-only checks no signature" in runner.log
+
+
+def test_what_the_project_says_holds_in_the_action_only_if_it_is_named(tmp_path, here):
+    """A pull request could change it together with a model."""
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "pyproject.toml").write_text(
+        '[tool.safepickle]\npaths = ["a.bin"]\nallow = ["scoring:Clip"]\nexclude = ["b.bin"]\nkeys = ["env:SP_SECRET_KEY"]\n'
+    )
+    (project / "a.bin").write_bytes(contents()["models/fraud/outside.spkl"][0])
+    (project / "b.bin").write_bytes(PICKLE)
+    # Nothing above the folder is looked for.
+    (project / ".git").mkdir()
+
+    def run(**inputs: str) -> tuple[int, dict[str, str]]:
+        runner = here(**inputs)
+        runner.workspace = project
+        return runner.run("verify"), runner.outputs["verify"]
+
+    assert run(secret_key=KEY.to_text()) == (1, outputs_of("1", refused="2"))
+    assert run(secret_key=KEY.to_text(), config="pyproject.toml") == (0, outputs_of("0", verified="1"))
+    with contextlib.chdir(project):
+        assert main(["verify", "--update-baseline", "--baseline", "known.json", "--no-config", "--key", "env:SP_KEY", "b.bin"]) == 0
+        assert main(["lock", "a.bin", "--lock", "all.lock", "--no-config", "--key", "env:SP_KEY"]) == 0
+    assert run(secret_key=KEY.to_text(), paths="b.bin", baseline="known.json") == (0, outputs_of("0", accepted="1"))
+    assert run(paths="a.bin", allow="scoring:Clip", lock="all.lock") == (0, outputs_of("0", reviewed="1"))
 
 
 HOSTILE = '-x$(touch pwned)`touch pwned`\'"; touch pwned; echo "\nverified=99\n--output=pwned\n\\$(touch pwned)\n*\n::error::forged'
@@ -767,7 +801,7 @@ def test_the_action_installs_itself_and_runs_nothing_of_the_workspace(tmp_path):
     if runner.run("install"):
         skip_without_registry(runner.log)
     assert runner.run("verify") == 0, runner.log
-    assert runner.outputs["verify"] == {"exit-code": "0", "verified": "1", "unauthenticated": "0", "refused": "0"}
+    assert runner.outputs["verify"] == outputs_of("0", verified="1")
     (workspace / "model.bin").write_bytes(PICKLE)
     assert runner.run("verify") == 1
     assert "::error file=model.bin,line=1,title=safepickle%3A unsigned::" in runner.log
