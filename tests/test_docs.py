@@ -173,7 +173,7 @@ class Story:
             )
             self._groups.append(process.pid)
             try:
-                code = process.wait(timeout=180)
+                code = process.wait(timeout=600)
             except subprocess.TimeoutExpired:
                 code = None
             log.seek(0)
