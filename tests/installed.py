@@ -69,7 +69,9 @@ def asked_for(name: str, extras: frozenset[str]) -> set[str]:
 
 def check_environment(extras: frozenset[str]) -> None:
     version = importlib.metadata.version(DISTRIBUTION)
-    places = [Path(place).resolve() for place in sys.path]
+    # The environment itself may stand in the checkout.
+    environment = Path(sys.prefix).resolve()
+    places = [place for place in (Path(each).resolve() for each in sys.path) if environment not in place.parents]
     must(sys.flags.isolated, "python runs with -I")
     must(not any(place == CHECKOUT or CHECKOUT in place.parents for place in places), f"nothing of {CHECKOUT} is on sys.path: {sys.path}")
     installed = {canonical(each.metadata["Name"]) for each in importlib.metadata.distributions()}
@@ -80,7 +82,7 @@ def check_environment(extras: frozenset[str]) -> None:
     import safepickle
 
     home = Path(safepickle.__file__).resolve()
-    must(Path(sys.prefix).resolve() in home.parents, f"{home} is within {sys.prefix}")
+    must(environment in home.parents, f"{home} is within {environment}")
     must(safepickle.__version__ == version, f"{safepickle.__version__} is {version}")
     must((importlib.resources.files(safepickle) / "py.typed").is_file(), "py.typed is installed")
     must(safepickle.Policy.default().rules, "the packs are installed")
