@@ -110,6 +110,12 @@ def key_of(value: Any, step: Step) -> Step:
     return step
 
 
+def holder(value: Any) -> Any:
+    """Return what holds the arrays of a spline: since scipy 1.18 another object, within a shell that reads its attributes."""
+    held = vars(value).get("_delegate_to")
+    return value if held is None else held
+
+
 def get(value: Any, step: Step) -> Any:
     if type(value) is Twin:
         if step == "__args__":
@@ -140,7 +146,8 @@ def put(value: Any, path: list[Step], new: Any) -> Any:
         case dict() | list() | np.ndarray():
             value[step] = changed
         case _ if hasattr(value, "__dict__"):
-            vars(value)[key_of(value, step)] = changed
+            held = holder(value)
+            vars(held)[key_of(held, step)] = changed
         case _:
             setattr(value, step, changed)
     return value
@@ -743,7 +750,14 @@ MUST: dict[str, Row] = {
     "bspline.knots_empty": Case(spline, {"t": first(0)}),
     "splinetransformer.bspline_coefficients_too_short": Case(splines, {"bsplines_[0].c": first(1)}),
     "rgi.values_smaller_than_grid": Case(grid, {"values": lambda old: old[:1, :1].copy()}),
-    "ndbspline.index_table_out_of_range": Case(grid_spline, {"_indices_k1d": filled(FAR)}, PolicyError, f"{GRID_SPLINE[0]}: no rule", GRID_SPLINE),
+    # Before scipy 1.15 the table is made at each call, from the number of coefficients.
+    "ndbspline.index_table_out_of_range": Case(
+        grid_spline,
+        {"_indices_k1d": filled(FAR)} if hasattr(grid_spline(), "_indices_k1d") else {"c": first(1)},
+        PolicyError,
+        f"{GRID_SPLINE[0]}: no rule",
+        GRID_SPLINE,
+    ),
     "univariatespline.degree_huge": Case(fitpack, {"_eval_args[2]": 2**28}),
     "interp1d.cubic_degree_huge": Case(cubic, {"_spline.k": 2**28}),
     "delaunay.neighbors_out_of_range": Case(triangles, {"neighbors": filled(AWAY)}, PolicyError, f"{TRIANGLES[0]}: no rule", TRIANGLES),
