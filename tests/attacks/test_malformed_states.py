@@ -68,6 +68,11 @@ PICKLES_ITSELF = {
     **dict.fromkeys(("pandas.Categorical", "pandas.MultiIndex", "pandas.RangeIndex", "pandas.Period", "pandas._libs.sparse.IntIndex"), ""),
 }
 """Classes whose pickled form is edited instead of themselves, with the names of the parts of a state that is a tuple."""
+# Where they are before pandas 3 and numpy 2.
+PICKLES_ITSELF |= dict.fromkeys(("numpy.ma.core.MaskedArray", "pandas.core.frame.DataFrame", "pandas.core.arrays.categorical.Categorical"), "")
+PICKLES_ITSELF |= dict.fromkeys(
+    ("pandas.core.indexes.multi.MultiIndex", "pandas.core.indexes.range.RangeIndex", "pandas._libs.tslibs.period.Period"), ""
+)
 
 
 class Twin:
@@ -79,7 +84,9 @@ class Twin:
     def __init__(self, original: Any, names: str) -> None:
         self.function, args, state = (*original.__reduce_ex__(5), None)[:3]
         self.original, self.names = type(original), names.split()
-        self.args, self.state = copy.deepcopy(list(args)), copy.deepcopy(state)
+        # Before numpy 2 what is the first part of the state of a bit generator is all of it.
+        self.alone = bool(self.names) and type(state) is dict
+        self.args, self.state = copy.deepcopy(list(args)), copy.deepcopy((state,) if self.alone else state)
 
     @property
     def __class__(self) -> type:
@@ -87,7 +94,8 @@ class Twin:
         return self.original
 
     def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
-        return (self.function, tuple(self.args)) if self.state is None else (self.function, tuple(self.args), self.state)
+        state = self.state[0] if self.alone else self.state
+        return (self.function, tuple(self.args)) if state is None else (self.function, tuple(self.args), state)
 
 
 def stand_in(value: Any) -> Any:
@@ -600,7 +608,7 @@ def cyclic(root: Any) -> Any:
 
 
 LEFT, RIGHT = "tree_.nodes.left_child[0]", "tree_.nodes.right_child[0]"
-TRIANGLES = ("scipy.spatial._qhull:Delaunay", "scipy.interpolate._interpnd:LinearNDInterpolator")
+TRIANGLES = ("scipy.spatial._qhull:Delaunay", f"{scipy.interpolate.LinearNDInterpolator.__module__}:LinearNDInterpolator")
 GRID_SPLINE = ("scipy.interpolate._ndbspline:NdBSpline",)
 ROOT = "_predictors[0][0].nodes"
 RECONSTRUCT = Call("numpy._core.multiarray:_reconstruct", Ref("numpy:ndarray"), (0,), b"b", state=(1, (2,), dtype(), False, bytes(16)))
