@@ -35,7 +35,8 @@ STRANGER = SecretKey.from_bytes(hashlib.sha256(b"safepickle test vectors, a key 
 ED_SEED = hashlib.sha256(b"safepickle test vectors, ed25519").digest()
 EDWARDS = PrivateKey(ED25519, ED_SEED)
 CURVE = PrivateKey(ECDSA_P256, hashlib.sha256(b"safepickle test vectors, p-256").digest())
-BOTH = PrivateKey(HYBRID, ED_SEED + hashlib.sha256(b"safepickle test vectors, ml-dsa-65").digest())
+# Of both algorithms; a key of it can be made only where cryptography has ML-DSA, and read as well.
+BOTH_SEEDS = ED_SEED + hashlib.sha256(b"safepickle test vectors, ml-dsa-65").digest()
 # ML-DSA signatures are randomized, so the one of the vectors was made once and is kept.
 LATTICE = bytes.fromhex((FOLDER / "ml-dsa-65.hex").read_text("ascii"))  # fromhex skips line ends
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
@@ -392,8 +393,9 @@ def _add_compressed(add: Any) -> None:
 
 def _add_pairs(add: Any, raw: bytes) -> None:
     """The suites of key pairs: each right, and each with one fault."""
-    publics = {key.suite: (key.public_key().to_text(),) for key in (EDWARDS, CURVE, BOTH)}
-    entries = {key.suite: pair_entry(key, raw) for key in (EDWARDS, CURVE, BOTH)}
+    both = PrivateKey(HYBRID, BOTH_SEEDS)
+    publics = {key.suite: (key.public_key().to_text(),) for key in (EDWARDS, CURVE, both)}
+    entries = {key.suite: pair_entry(key, raw) for key in (EDWARDS, CURVE, both)}
     names = {ED25519: "ed25519", ECDSA_P256: "ecdsa_p256", HYBRID: "hybrid"}
     for suite, name in names.items():
         code, key_id, value = entries[suite]
@@ -406,7 +408,7 @@ def _add_pairs(add: Any, raw: bytes) -> None:
     _, key_id, value = entries[HYBRID]
     lattice = assembled(raw, [(3, key_id, value[:-1] + bytes((value[-1] ^ 1,)))], body())
     add("hybrid_half", "AuthenticationError", "4.1 Ed25519 holds and ML-DSA-65 does not", lattice, keys=publics[HYBRID])
-    edwards_alone = assembled(raw, [(2, bytes.fromhex(BOTH.key_id), value[:64])], body())
+    edwards_alone = assembled(raw, [(2, bytes.fromhex(both.key_id), value[:64])], body())
     add("hybrid_stripped", "UnknownKeyError", "3.2 the Ed25519 half alone, as suite 2", edwards_alone, keys=publics[HYBRID])
     _, key_id, value = entries[ECDSA_P256]
     high = value[:32] + (P256_ORDER - int.from_bytes(value[32:], "big")).to_bytes(32, "big")
@@ -420,8 +422,8 @@ def _add_pairs(add: Any, raw: bytes) -> None:
     zero = assembled(raw, [(4, key_id, bytes(64))], body())
     add("ecdsa_p256_zero", "AuthenticationError", "4.1 r and s are 0", zero, keys=publics[ECDSA_P256])
     ed, mac = entries[ED25519], entry(KEY, raw)
-    both = (KEY.to_text(), *publics[ED25519])
-    add("good_mac_and_ed25519", "success", "4.3 two keys of two suites", assembled(raw, [mac, ed], body()), keys=both, threshold=2)
+    two = (KEY.to_text(), *publics[ED25519])
+    add("good_mac_and_ed25519", "success", "4.3 two keys of two suites", assembled(raw, [mac, ed], body()), keys=two, threshold=2)
     add(
         "good_remote_skipped",
         "success",

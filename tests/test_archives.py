@@ -845,13 +845,13 @@ from safepickle.archives import Budget, unpack
 from safepickle.errors import LimitError
 from safepickle.machine import Limits
 data = sys.stdin.buffer.read()
-started = time.monotonic()
+started = time.process_time()
 try:
     readings = unpack(data, Budget(Limits(), len(data)))
     print(sorted({fault.rule for each in readings for fault in each.faults}), [each.format for each in readings])
 except LimitError as error:
     print(["limit"], error)
-assert time.monotonic() - started < 5, time.monotonic() - started
+assert time.process_time() - started < 5, time.process_time() - started
 """
 
 
@@ -1043,7 +1043,7 @@ def test_no_change_of_an_archive_raises_anything_but_a_limit(name: str):
     choose = random.Random(name)
     data = SEEDS[name]
     assert only(data).faults == ()
-    started = time.monotonic()
+    started = time.process_time()
     for _ in range(150):
         changed = mutated(data, choose)
         try:
@@ -1054,7 +1054,7 @@ def test_no_change_of_an_archive_raises_anything_but_a_limit(name: str):
             assert all(fault.rule in {"archive", "cannot-open", "trailing-data", "limit"} for fault in reading.faults)
             assert all(each.name.isprintable() for each in reading.members)
             assert all(fault.what.isprintable() for fault in reading.faults)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
 
 
 def test_no_headers_of_7z_raise_anything_else():

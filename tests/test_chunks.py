@@ -779,14 +779,15 @@ INTERRUPTED = """
 import os, signal, sys, threading, time, safepickle
 from safepickle import chunks, container
 path, again = sys.argv[1], int(sys.argv[2])
-closed, late, pwrite = [], [], os.pwrite
+closed, late, pwrite, writing = [], [], os.pwrite, threading.Event()
 def slow(descriptor, data, offset):
+    writing.set()
     time.sleep(0.3)
     if closed: late.append(offset)
     return pwrite(descriptor, data, offset)
 os.pwrite = slow
 def interrupts():
-    time.sleep(0.4)
+    writing.wait()
     for _ in range(again):
         # The second comes while the first waits for the threads.
         time.sleep(0.1)

@@ -207,9 +207,9 @@ def test_a_forest_of_a_hundred_trees_stays_readable():
     forest = RandomForestClassifier(100, random_state=0).fit(iris.data, iris.target)
     for protocol in (2, 5):
         trace = trace_legacy(pickle.dumps(forest, protocol))
-        start = time.perf_counter()
+        start = time.process_time()
         lines = list(explain(trace))
-        assert time.perf_counter() - start < 2
+        assert time.process_time() - start < 2
         assert len(lines) < 200
         assert any(re.search(r"… and \d+ further steps: .* calls of ", line) for line in lines)
         assert sum("sklearn.tree._classes:DecisionTreeClassifier …" in line for line in lines) >= 5
@@ -280,10 +280,10 @@ def test_nothing_recurses_and_nothing_expands():
     bomb = b"](]q\x00" + b"".join(b"](h" + bytes((number,)) + b"h" + bytes((number,)) + b"eq" + bytes((number + 1,)) for number in range(200)) + b"e."
     tuples = b")" + b"2\x86" * 300 + b"."
     broad = b"(" + b"K\x01" * 1_000_000 + b"l."
-    start = time.perf_counter()
+    start = time.process_time()
     for program in (deep, bomb, tuples, broad):
         checked(program)
-    assert time.perf_counter() - start < 8
+    assert time.process_time() - start < 8
     called = b"ca\nb\n" + tuples[:-1] + b"\x85R."
     assert "call    a:b(((((" in "\n".join(checked(called))
 

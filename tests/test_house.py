@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import pickle
+import re
 import subprocess
 import sys
 import warnings
@@ -502,7 +503,7 @@ def test_docstrings_and_sources_compile_without_warnings():
 
 ALLOWED_AT_TOP = {
     "pyproject.toml", "safepickle", "tests", "SECURITY.md", "README.md", "SPEC.md", "CHANGELOG.md", "LICENSE", "benchmarks", "examples", "docs",
-    ".ci", ".pre-commit-hooks.yaml", "action.yml", ".gitignore", "mkdocs.yml",
+    ".ci", ".pre-commit-hooks.yaml", "action.yml", ".gitignore", "mkdocs.yml", "noxfile.py", "CONTRIBUTING.md",
 }  # fmt: skip
 
 
@@ -516,6 +517,13 @@ def test_the_top_level_holds_only_what_belongs_there():
     files = tracked()
     assert {"pyproject.toml", "LICENSE"} <= set(files)
     assert {name.partition("/")[0] for name in files} - ALLOWED_AT_TOP == set()
+
+
+def test_each_session_of_nox_is_documented():
+    functions = [node for node in ast.walk(ast.parse((TOP / "noxfile.py").read_text("utf-8"))) if isinstance(node, ast.FunctionDef)]
+    sessions = {node.name for node in functions if any("nox.session" in ast.unparse(each) for each in node.decorator_list)}
+    assert len(sessions) > 7
+    assert set(re.findall(r"`nox -s (\w+)", (TOP / "CONTRIBUTING.md").read_text("utf-8"))) >= sessions
 
 
 @pytest.mark.skipif(not (TOP / ".git").exists(), reason="not a git checkout")

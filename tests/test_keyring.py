@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import importlib.util
 import os
 import pickle
 import subprocess
@@ -37,7 +38,9 @@ from safepickle import (
 )
 from safepickle.keys import ECDSA_P256, ED25519, HYBRID, as_key, signed_message
 
-PAIRS = {suite: PrivateKey.generate(suite) for suite in (ED25519, HYBRID, ECDSA_P256)}
+# Old releases of cryptography have no ML-DSA, and no key of the suite with it.
+HAS_MLDSA = importlib.util.find_spec("cryptography.hazmat.primitives.asymmetric.mldsa") is not None
+PAIRS = {suite: PrivateKey.generate(suite) for suite in (ED25519, *([HYBRID] if HAS_MLDSA else []), ECDSA_P256)}
 OLD, NEW, APPROVER, THIEF = (PrivateKey.generate() for _ in range(4))
 SECRET = SecretKey.generate()
 NOW = datetime.now(UTC)
@@ -438,13 +441,14 @@ def test_signing_again_changes_the_front_of_the_file_only(tmp_path: Path):
     path.chmod(0o640)
     before = path.read_bytes()
     front = container._read_front(container._source(before))
-    sign(path, key=PAIRS[HYBRID], signed_by=OLD.public_key())
+    second = PAIRS[HYBRID if HAS_MLDSA else ECDSA_P256]
+    sign(path, key=second, signed_by=OLD.public_key())
     after = path.read_bytes()
     again = container._read_front(container._source(after))
     assert again.raw == front.raw
     assert after[again.body_start :] == before[front.body_start :]
     assert path.stat().st_mode & 0o777 == 0o640
-    assert load(path, key=Keyring(None, OLD.public_key(), PAIRS[HYBRID].public_key()), threshold=2)["a"].sum() == np.arange(300_000.0).sum()
+    assert load(path, key=Keyring(None, OLD.public_key(), second.public_key()), threshold=2)["a"].sum() == np.arange(300_000.0).sum()
 
 
 @pytest.mark.parametrize("at", [-1, -100_000, 30])
@@ -494,6 +498,13 @@ def test_whatever_is_in_a_public_key_file_is_no_secret():
             as_key(content)
 
 
+@pytest.mark.skipif(HAS_MLDSA, reason="the installed cryptography has ML-DSA")
+def test_without_ml_dsa_its_suite_says_what_to_install():
+    with pytest.raises(KeyringError, match=r"has no ML-DSA, .*pip install --upgrade cryptography"):
+        PrivateKey.generate(HYBRID)
+
+
+@pytest.mark.skipif(not HAS_MLDSA, reason="the installed cryptography has no ML-DSA")
 def test_one_key_alone_and_within_a_pair_is_one_person():
     both = PAIRS[HYBRID]
     alone = PrivateKey(ED25519, both._raw[:32])

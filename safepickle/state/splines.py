@@ -10,6 +10,7 @@ function of its arguments; how long one takes for extreme ones is scipy's, but f
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,6 +24,8 @@ _DEGREE: Final = 200
 """The work for a point grows with the square of the degree, that for roots with its cube; nobody fits one of 30."""
 _FITPACK_DEGREE: Final = 19
 """interpolate/fitpack, fpbspl.f: room for 20 values on the stack. Integrals of splines of degree 5 are of a higher one."""
+_FITPACK: Final = "scipy.interpolate._fitpack2"
+"""Before scipy 1.18 it has dfitpack, FITPACK in Fortran, which goes on from sums and counts; since then FITPACK is C and keeps none."""
 _DEPTH: Final = 10_000
 """Tree nodes in a row, each a call on the stack of C. Points at distances of powers of two reach 2,000."""
 _MOST_ODDS: Final = 1e40
@@ -96,10 +99,12 @@ def _check_univariate(spline: Subject) -> None:
     if not spline.has("_data"):
         return
     parts = spline.items("_data", 14)
-    if parts[0] is None:
-        # A derivative: there is nothing to fit to.
-        return
     names = [f"_data[{number}]" for number in range(14)]
+    if parts[0] is None:
+        # A derivative: there is nothing to fit to, and None is no end of an interval to FITPACK.
+        for number in (1, 2, 3, 4, 6, 10, 11, 12, 13):
+            spline.require(parts[number] is None, names[number], "it must be None, as _data[0] is", parts[number])
+        return
     points = len(spline.array(names[0], "f8", (None,), parts[0]))
     degree = spline.integer(names[5], 1, 5, parts[5])
     room = len(spline.array(names[8], "f8", (None,), parts[8]))
@@ -107,7 +112,12 @@ def _check_univariate(spline: Subject) -> None:
     for number in (1, 2):
         spline.array(names[number], "f8", (points,), parts[number])
     spline.array(names[9], "f8", (room,), parts[9])
-    if parts[11] is None:
+    if parts[11] is None and parts[12] is None and spline.view.number(parts[6]) == -1:
+        # Its knots are fixed (LSQUnivariateSpline): nothing goes on.
+        return
+    module = sys.modules.get(_FITPACK)
+    keeps_none = module is not None and not hasattr(module, "dfitpack")
+    if keeps_none and all(_is_nothing(spline, names[number], parts[number], room) for number in (11, 12)):
         return
     spline.array(names[11], "f8", (room,), parts[11])
     counts = spline.array(names[12], "i", (room,), parts[12])[: used - 2 * degree - 1]
@@ -116,6 +126,14 @@ def _check_univariate(spline: Subject) -> None:
         spline.within(names[12], counts, 0, points)
         total = int(counts.sum(dtype="i8")) + len(counts) - 1
         spline.require(total == points - 2, names[12], f"it must count the points between knots, {points - 1 - len(counts)}", total)
+
+
+def _is_nothing(spline: Subject, place: str, value: Any, room: int) -> bool:
+    """Tell whether nothing is counted: None, or as many of them as there is room, to which scipy 1.18 resizes it with the knots.
+
+    Older releases would go on from what their memory holds by chance.
+    """
+    return value is None or (spline.view.shape_of_objects(value) == (room,) and all(each is None for each in spline.items(place, room, value)))
 
 
 def _check_interp1d(interpolator: Subject) -> None:

@@ -68,6 +68,11 @@ PICKLES_ITSELF = {
     **dict.fromkeys(("pandas.Categorical", "pandas.MultiIndex", "pandas.RangeIndex", "pandas.Period", "pandas._libs.sparse.IntIndex"), ""),
 }
 """Classes whose pickled form is edited instead of themselves, with the names of the parts of a state that is a tuple."""
+# Where they are before pandas 3 and numpy 2.
+PICKLES_ITSELF |= dict.fromkeys(("numpy.ma.core.MaskedArray", "pandas.core.frame.DataFrame", "pandas.core.arrays.categorical.Categorical"), "")
+PICKLES_ITSELF |= dict.fromkeys(
+    ("pandas.core.indexes.multi.MultiIndex", "pandas.core.indexes.range.RangeIndex", "pandas._libs.tslibs.period.Period"), ""
+)
 
 
 class Twin:
@@ -79,7 +84,9 @@ class Twin:
     def __init__(self, original: Any, names: str) -> None:
         self.function, args, state = (*original.__reduce_ex__(5), None)[:3]
         self.original, self.names = type(original), names.split()
-        self.args, self.state = copy.deepcopy(list(args)), copy.deepcopy(state)
+        # Before numpy 2 what is the first part of the state of a bit generator is all of it.
+        self.alone = bool(self.names) and type(state) is dict
+        self.args, self.state = copy.deepcopy(list(args)), copy.deepcopy((state,) if self.alone else state)
 
     @property
     def __class__(self) -> type:
@@ -87,7 +94,8 @@ class Twin:
         return self.original
 
     def __reduce_ex__(self, protocol: int) -> tuple[Any, ...]:
-        return (self.function, tuple(self.args)) if self.state is None else (self.function, tuple(self.args), self.state)
+        state = self.state[0] if self.alone else self.state
+        return (self.function, tuple(self.args)) if state is None else (self.function, tuple(self.args), state)
 
 
 def stand_in(value: Any) -> Any:
@@ -108,6 +116,12 @@ def key_of(value: Any, step: Step) -> Step:
     if isinstance(step, str) and hasattr(value, "__dict__") and step not in vars(value) and f"_{step}" in vars(value):
         return f"_{step}"
     return step
+
+
+def holder(value: Any) -> Any:
+    """Return what holds the arrays of a spline: since scipy 1.18 another object, within a shell that reads its attributes."""
+    held = vars(value).get("_delegate_to")
+    return value if held is None else held
 
 
 def get(value: Any, step: Step) -> Any:
@@ -140,7 +154,8 @@ def put(value: Any, path: list[Step], new: Any) -> Any:
         case dict() | list() | np.ndarray():
             value[step] = changed
         case _ if hasattr(value, "__dict__"):
-            vars(value)[key_of(value, step)] = changed
+            held = holder(value)
+            vars(held)[key_of(held, step)] = changed
         case _:
             setattr(value, step, changed)
     return value
@@ -593,7 +608,7 @@ def cyclic(root: Any) -> Any:
 
 
 LEFT, RIGHT = "tree_.nodes.left_child[0]", "tree_.nodes.right_child[0]"
-TRIANGLES = ("scipy.spatial._qhull:Delaunay", "scipy.interpolate._interpnd:LinearNDInterpolator")
+TRIANGLES = ("scipy.spatial._qhull:Delaunay", f"{scipy.interpolate.LinearNDInterpolator.__module__}:LinearNDInterpolator")
 GRID_SPLINE = ("scipy.interpolate._ndbspline:NdBSpline",)
 ROOT = "_predictors[0][0].nodes"
 RECONSTRUCT = Call("numpy._core.multiarray:_reconstruct", Ref("numpy:ndarray"), (0,), b"b", state=(1, (2,), dtype(), False, bytes(16)))
@@ -743,7 +758,14 @@ MUST: dict[str, Row] = {
     "bspline.knots_empty": Case(spline, {"t": first(0)}),
     "splinetransformer.bspline_coefficients_too_short": Case(splines, {"bsplines_[0].c": first(1)}),
     "rgi.values_smaller_than_grid": Case(grid, {"values": lambda old: old[:1, :1].copy()}),
-    "ndbspline.index_table_out_of_range": Case(grid_spline, {"_indices_k1d": filled(FAR)}, PolicyError, f"{GRID_SPLINE[0]}: no rule", GRID_SPLINE),
+    # Before scipy 1.15 the table is made at each call, from the number of coefficients.
+    "ndbspline.index_table_out_of_range": Case(
+        grid_spline,
+        {"_indices_k1d": filled(FAR)} if hasattr(grid_spline(), "_indices_k1d") else {"c": first(1)},
+        PolicyError,
+        f"{GRID_SPLINE[0]}: no rule",
+        GRID_SPLINE,
+    ),
     "univariatespline.degree_huge": Case(fitpack, {"_eval_args[2]": 2**28}),
     "interp1d.cubic_degree_huge": Case(cubic, {"_spline.k": 2**28}),
     "delaunay.neighbors_out_of_range": Case(triangles, {"neighbors": filled(AWAY)}, PolicyError, f"{TRIANGLES[0]}: no rule", TRIANGLES),

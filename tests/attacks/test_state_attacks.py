@@ -687,7 +687,10 @@ def test_an_isolation_forest_of_columns_that_are_not_there_raises():
 def test_a_spline_of_another_precision_raises(kind):
     """Coefficients of another precision than double: compiled code compares the dtype and raises ValueError."""
     spline = make_interp_spline(np.arange(12.0), np.arange(12.0) ** 2)
-    survives(sealed(raw(type(spline), {**spline.__dict__, "_c": spline._c.astype(kind)})), lambda spline: spline(np.linspace(0, 11, 5)))
+    shell = hasattr(spline, "_delegate_to")  # since scipy 1.18
+    held = spline._delegate_to if shell else spline
+    edited = raw(type(held), {**held.__dict__, "c" if shell else "_c": spline.c.astype(kind)})
+    survives(sealed(raw(type(spline), (edited, np.empty(0))) if shell else edited), lambda spline: spline(np.linspace(0, 11, 5)))
 
 
 @pytest.mark.parametrize(("quaternions", "single"), [(np.zeros((0, 4)), True), (np.zeros(4), False), (np.zeros((2, 3, 4)), True)])
