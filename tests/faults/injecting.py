@@ -77,7 +77,17 @@ ROOM: Final = frozenset(("openat", "write", "pwrite64", "fsync", "ftruncate", "f
 
 BEGIN, END = "/faults-begin", "/faults-end"
 LEFT: Final = re.compile(r"\.safepickle-[0-9a-f]{16}\.tmp")
-CODES: Final = {"done": 0, "OSError": 10, "SafePickleError": 11, "MemoryError": 12, "exit 1": 21, "exit 2": 22, "exit 130": 23, "another": 99}
+CODES: Final = {
+    "done": 0,
+    "OSError": 10,
+    "SafePickleError": 11,
+    "MemoryError": 12,
+    "exit 1": 21,
+    "exit 2": 22,
+    "exit 130": 23,
+    "wrong": 77,
+    "another": 99,
+}
 _LINE: Final = re.compile(r"^(\d+) +(?:<\.\.\. )?(\w+)(\(| resumed)(.*)$")
 
 
@@ -154,7 +164,8 @@ def calls(log: list[str]) -> list[Call]:
 # --- the server ------------------------------------------------------------------------------------------------
 
 
-def _outcome(operation: Any, folder: str) -> int:
+def outcome(operation: Any, folder: str) -> int:
+    """Run an operation, and return the code of how it ended."""
     from faults.operations import CommandError
     from safepickle import SafePickleError
 
@@ -190,7 +201,7 @@ def _child(operation: Any, folder: str, said: str, go: int) -> None:
     waiting = select.poll()
     waiting.register(go)
     waiting.poll()
-    os._exit(_outcome(operation, folder))
+    os._exit(outcome(operation, folder))
 
 
 def _attached(pid: int, log: str, fault: str, *, follow: bool) -> subprocess.Popen[str]:
@@ -227,7 +238,7 @@ def _one(request: dict[str, Any], folder: str) -> dict[str, Any]:
     tracer = _attached(pid, log, request["fault"], follow=request["follow"])
     os.write(go, b"g")
     os.close(go)
-    code = _ended(pid)
+    code = ended(pid)
     tracer.communicate()
     with open(log, encoding="utf-8", errors="replace") as file:
         lines = file.read().splitlines()
@@ -241,17 +252,17 @@ def _one(request: dict[str, Any], folder: str) -> dict[str, Any]:
         "state before": state_before,
         "state": operation.found(place),
         "files": sorted(os.listdir(place)),
-        "left": _left(place),
+        "left": left(place),
         "said": text,
         "log": lines if not request["fault"] else [line for line in lines if "(INJECTED)" in line],
     }
     if code == -signal.SIGKILL:
-        answer["again"] = _again(operation, place)
-        answer["left again"] = _left(place)
+        answer["again"] = again(operation, place)
+        answer["left again"] = left(place)
     return answer
 
 
-def _ended(pid: int) -> int:
+def ended(pid: int) -> int:
     """The exit code of the process, which has a minute: a fault that makes it hang is one of its own."""
     clock = threading.Timer(60, os.kill, (pid, signal.SIGALRM))
     clock.start()
@@ -261,12 +272,13 @@ def _ended(pid: int) -> int:
         clock.cancel()
 
 
-def _left(place: str) -> list[str]:
+def left(place: str) -> list[str]:
+    """Return the temporary files below a folder."""
     return [name for _, _, names in os.walk(place) for name in names if LEFT.fullmatch(name)]
 
 
-def _again(operation: Any, place: str) -> str:
-    """What the next attempt makes of what a killed one left."""
+def again(operation: Any, place: str) -> str:
+    """Return what the next attempt makes of what one that failed or was killed left."""
     try:
         operation.act(place)
     except Exception as error:

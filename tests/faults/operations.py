@@ -66,9 +66,9 @@ def _told(judge: Callable[[str], str]) -> Callable[[str], str]:
 # --- models ----------------------------------------------------------------------------------------------------
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
     if isinstance(one, dict):
-        return isinstance(other, dict) and one.keys() == other.keys() and all(_same(one[name], other[name]) for name in one)
+        return isinstance(other, dict) and one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
     return type(one) is type(other) and (numpy.array_equal(one, other) if isinstance(one, numpy.ndarray) else one == other)
 
 
@@ -85,7 +85,7 @@ def _dump(name: str, old: Any, new: Any, **options: Any) -> Operation:
             return "old" if old is None else "there is no file"
         safepickle.verify(path, key=KEY)
         held = safepickle.load(path, key=KEY)
-        return "new" if _same(held, new) else "old" if old is not None and _same(held, old) else "another model"
+        return "new" if same(held, new) else "old" if old is not None and same(held, old) else "another model"
 
     return Operation(name, prepare, lambda folder: safepickle.dump(new, os.path.join(folder, "model"), key=KEY, **options), _told(found), ("model",))
 
@@ -97,7 +97,7 @@ def _signed_again(name: str, call: Callable[[str], object], old: Any, **options:
     def found(folder: str) -> str:
         path = os.path.join(folder, "model")
         ids = {each.key_id for each in safepickle.verify(path, key=BOTH).signatures}
-        if not _same(safepickle.load(path, key=BOTH), old):
+        if not same(safepickle.load(path, key=BOTH), old):
             return "another model"
         return "old" if ids == {KEY.key_id} else "new" if SIGNER.key_id in ids else f"signed by {ids}"
 
