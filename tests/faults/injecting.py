@@ -190,16 +190,17 @@ def outcome(operation: Any, folder: str) -> int:
     return code
 
 
-def _child(operation: Any, folder: str, said: str, go: int) -> None:
+def _child(operation: Any, folder: str, said: str, go: int, ready: int) -> None:
     """In the fork: wait until strace is there, work, and tell by the exit status how it went."""
     file = open(said, "w", 1, encoding="utf-8", errors="replace")  # noqa: SIM115
     sys.stdout = sys.stderr = file
     if hasattr(os, "sched_setaffinity"):
         # One worker, so that its system calls are the same ones each time.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    # Not by reading, which is counted.
+    # Not by reading, which is counted; and nothing that is counted may come between this and the operation.
     waiting = select.poll()
     waiting.register(go)
+    os.write(ready, b"r")
     waiting.poll()
     os._exit(outcome(operation, folder))
 
@@ -226,15 +227,19 @@ def _one(request: dict[str, Any], folder: str) -> dict[str, Any]:
     before = sorted(os.listdir(place))
     state_before = operation.found(place)
     reader, go = os.pipe()
+    told, ready = os.pipe()
     pid = os.fork()
     if pid == 0:
         # Nothing of the server runs in the fork, whatever is raised.
         try:
             os.close(go)
-            _child(operation, place, said, reader)
+            _child(operation, place, said, reader, ready)
         finally:
             os._exit(CODES["another"])
     os.close(reader)
+    os.close(ready)
+    os.read(told, 1)
+    os.close(told)
     tracer = _attached(pid, log, request["fault"], follow=request["follow"])
     os.write(go, b"g")
     os.close(go)

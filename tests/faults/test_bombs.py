@@ -106,8 +106,8 @@ GROUPS = {
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_bomb_is_refused_within_little_memory_and_time(group: str, tmp_path: Path) -> None:
-    """Unless all is run, the bombs that stand for the cases of the research, where there are twice as many."""
-    often = {name for names in LABELS.values() for name in names}
+    """Unless all is run, the first of those that stand for each case of the research."""
+    often = {names[0] for names in LABELS.values()}
     names = [name for name, bomb in BOMBS.items() if group_of(bomb.rows) == group and (EVERYTHING or name in often)]
     libraries = LIBRARIES if EVERYTHING or group == "D19" else ()
     command = [sys.executable, "-W", "ignore", "-m", "faults.bombs", str(tmp_path), *libraries]
@@ -115,7 +115,7 @@ def test_a_bomb_is_refused_within_little_memory_and_time(group: str, tmp_path: P
     assert child.returncode == 0, child.stderr[-2000:]
     found: dict[str, dict[str, Any]] = json.loads(child.stdout)
     assert [*found] == names
-    assert len(names) >= 6
+    assert len(names) >= 3
     assert all(found[name].keys() == ways_of(BOMBS[name]).keys() for name in names)
     wrong = {(name, way): said for name in names for way, said in found[name].items() if not said["said"].startswith(EXPECTED[way])}
     assert not wrong, "\n".join(f"{name}, {way}: {said}" for (name, way), said in wrong.items())
