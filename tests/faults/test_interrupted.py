@@ -310,7 +310,8 @@ WHATS = ["dump", "resign", "load", "mapped", "verify"]
 @pytest.mark.parametrize("what", WHATS)
 def test_an_interrupt_at_any_instruction_leaves_nothing_partial(what: str, size: int, tmp_path: Path) -> None:
     """The KeyboardInterrupt of a signal handler comes where CPython looks for signals; here it comes at each such place."""
-    step = 1 if EVERYTHING else 9 if size == 1000 else 40
+    # Of a small dump all: one of them is between the making of its temporary file and the next instruction.
+    step = 1 if EVERYTHING or (what, size) == ("dump", 1000) else 9 if size == 1000 else 40
     child = python(INTERRUPTS, what, tmp_path, size, step, flags=("-W", "ignore"), seconds=900)
     lines = child.stdout.splitlines()
     assert len(lines) == 2, child.stderr
