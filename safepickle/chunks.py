@@ -50,6 +50,8 @@ _PARALLEL_BYTES: Final = 4 << 20
 _GROUP_BYTES: Final = 2 << 20
 # The size of a huge page: less memory than a few of them is not worth asking for one.
 _HUGE_BYTES: Final = 2 << 20
+# Address space for the stack of a thread and what it needs to begin.
+_THREAD_BYTES: Final = 16 << 20
 # What is decompressed at a time: more would lie in memory twice.
 _EXPANDED_BYTES: Final = 1 << 20
 # RFC 8878 asks a reader for windows of 8 MiB; a frame has no use for a larger one than what it holds.
@@ -139,10 +141,9 @@ def in_order(work: Callable[[_Given], _Made], items: Iterable[_Given], total_byt
     stops the rest. When this ends, in whatever way, no thread of its own is left. Where no threads are to be had the calling one
     does the work.
     """
-    if total_bytes < _PARALLEL_BYTES:
+    if total_bytes < _PARALLEL_BYTES or not _is_room(workers := _processors()):
         yield from map(work, items)
         return
-    workers = _processors()
     try:
         pool = _pool(workers)
     except RuntimeError:
@@ -173,6 +174,18 @@ def in_order(work: Callable[[_Given], _Made], items: Iterable[_Given], total_byt
         _finish(pool, waiting)
         # An error knows this frame, and its future knows the error: what was read would stay in memory until cycles are looked for.
         waiting.clear()
+
+
+def _is_room(workers: int) -> bool:
+    """Tell whether there is address space for so many threads.
+
+    CPython waits for a new thread to say that it has begun, and one that finds no memory when it begins never does: the wait is for ever.
+    """
+    try:
+        allocate(workers * _THREAD_BYTES, 0)
+    except LimitError:
+        return False
+    return True
 
 
 def _pool(workers: int) -> ThreadPoolExecutor:

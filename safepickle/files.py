@@ -107,13 +107,14 @@ def replacing(path: str, mode: int | None, *, old: os.stat_result | None = None)
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with _in_folder(path) as (folder, target):
         temporary = os.path.join(os.path.dirname(target), f".safepickle-{secrets.token_hex(8)}.tmp")
+        # From before the file is made: an interrupt may come between its making and the next instruction.
         try:
-            # Never more open than what it replaces, not even before fchmod. Without a mode it is as open as any new file.
-            descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=folder)
-        except OSError as error:
-            error.filename = path
-            raise
-        try:
+            try:
+                # Never more open than what it replaces, not even before fchmod. Without a mode it is as open as any new file.
+                descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=folder)
+            except OSError as error:
+                error.filename = path
+                raise
             with io.FileIO(descriptor, "wb") as sibling:
                 if old is not None:
                     _keep_owner(sibling, old)
@@ -146,10 +147,10 @@ def _in_folder(path: str) -> Iterator[tuple[int | None, str]]:
     would be in different folders, one of them not theirs.
     """
     folder = None
-    if _HAS_FOLDERS:
-        with contextlib.suppress(OSError):
-            folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
     try:
+        if _HAS_FOLDERS:
+            with contextlib.suppress(OSError):
+                folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY)
         yield folder, path if folder is None else os.path.basename(path)
     finally:
         if folder is not None:
