@@ -78,8 +78,7 @@ def files(
     for path in paths:
         walk.add(path, named=True, pattern=True)
     for path in more:
-        # In a list it is a file called so.
-        walk.add(os.path.join(os.curdir, path) if path == STDIN else path, named=False, pattern=False)
+        walk.add(_plain(path), named=False, pattern=False)
     return Found(tuple(walk.candidates), tuple(dict.fromkeys(walk.origins)), tuple(walk.left_out))
 
 
@@ -87,6 +86,11 @@ def listed(data: bytes) -> list[str]:
     """Return the paths of a list: separated by NUL if there is one, otherwise one a line."""
     parts = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(each) for each in parts if each]
+
+
+def _plain(path: str) -> str:
+    """Return the path of a file: in a list, in a folder and where a pattern finds it, one called - is that file and not stdin."""
+    return os.path.join(os.curdir, path) if path == STDIN else path
 
 
 _Test = Callable[[str, str], bool]
@@ -132,7 +136,7 @@ class _Walk:
         fixed = next(number for number, part in enumerate(parts) if _MAGIC.search(part))
         top = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else "")
         rest = "/".join(parts[deep:])
-        for path in _expanded(top, parts[fixed:deep]):
+        for path in map(_plain, _expanded(top, parts[fixed:deep])):
             if not rest:
                 self.whole(path, pattern, os.path.relpath(path, top or os.curdir).replace(os.sep, "/"), named=False)
             elif os.path.isdir(path or os.curdir):
@@ -145,7 +149,7 @@ class _Walk:
         start = folder if base is None else base
 
         def shown(path: str) -> str:
-            return os.path.relpath(path) if folder == os.curdir else path
+            return _plain(os.path.relpath(path)) if folder == os.curdir else path
 
         def relative(path: str) -> str:
             return os.path.relpath(path, top or os.curdir).replace(os.sep, "/")

@@ -166,3 +166,11 @@ def test_what_is_missing_or_read_twice_is_an_error(tree):
 def test_a_file_called_like_stdin_in_a_list_is_that_file(tree):
     (tree / "-").touch()
     assert [(each.path, each.named) for each in files([], more=["-"]).candidates] == [("./-", False)]
+
+
+def test_a_file_called_like_stdin_in_a_folder_or_found_by_a_pattern_is_that_file(tree):
+    """Its content would be taken for that of stdin, which is empty in a pipeline, so that nobody would have looked at the file."""
+    (tree / "-").touch()
+    assert set(found(".")) == ALL | {"./-"}
+    assert found("?") == found("[-]") == {"./-": ""}
+    assert found("**")["./-"] == ""
