@@ -1,0 +1,147 @@
+"""Attempts to get past the gate: models that nobody signed and that are passed over, names that are read as something else, reports that command.
+
+Attackers are strangers who send a pull request, people who can write to a store but have no key, and signers.
+"""
+
+import contextlib
+import io
+import lzma
+import os
+import pickle
+import tarfile
+import zlib
+
+import pytest
+
+import safepickle
+from safepickle import SecretKey, gate, selecting
+from safepickle.cli import main
+
+KEY = SecretKey.from_bytes(b"the key of the gate's review, 1."[:32])
+EVIL = b"cos\nsystem\n(S'true'\ntR."
+
+
+def sealed(value=(1,), *, context="fraud/prod", **options) -> bytes:
+    return safepickle.dumps(list(value), key=KEY, context=context, serial=5, **options)
+
+
+@pytest.fixture
+def repo(tmp_path, monkeypatch):
+    """A checkout in which all is in order: two signed models."""
+    for name in [name for name in os.environ if name.startswith(("GITHUB_", "SAFEPICKLE_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("SP_KEY", KEY.to_text())
+    for kind in ("fraud", "credit"):
+        (tmp_path / "models" / kind).mkdir(parents=True)
+        (tmp_path / "models" / kind / "prod.spkl").write_bytes(sealed([kind], context=f"{kind}/prod"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+GATE = ["verify", "models", "--key", "env:SP_KEY"]
+
+
+# --- what a library loads, and the gate must not pass over ----------------------------------------------------------
+
+
+def old_tar(**members: bytes) -> bytes:
+    """An archive as tar wrote it before POSIX: its headers have no magic bytes. `torch.load` reads the members `pickle` and `storages`."""
+    whole = b""
+    for name, content in members.items():
+        head = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+        head[124:136] = b"%011o\0" % len(content)
+        head[257:] = bytes(255)
+        head[148:156] = b"%06o\0 " % (sum(head[:148]) + sum(head[156:]) + 8 * 32)
+        whole += head + content + bytes(-len(content) % 512)
+    return whole + bytes(1024)
+
+
+def lzma_alone(content: bytes) -> bytes:
+    """A stream of .lzma that begins with a zero: `lzma.open` and pandas read it like any other."""
+    return lzma.compress(content, lzma.FORMAT_ALONE, filters=[{"id": lzma.FILTER_LZMA1, "lc": 0, "lp": 0, "pb": 0, "dict_size": 1 << 16}])
+
+
+def small_window(content: bytes) -> bytes:
+    made = zlib.compressobj(6, zlib.DEFLATED, 10)
+    return made.compress(content) + made.flush()
+
+
+LOADED = {
+    "tar without magic": old_tar(storages=pickle.dumps(0, 2), pickle=EVIL),
+    "lzma": lzma_alone(EVIL),
+    "zlib of a small window": small_window(EVIL),
+    # The unpickler in Python, which joblib uses, imports the name before it misses the mark.
+    "an instance without a mark": b"ios\nsystem\n.",
+    "a picture with an archive behind it": None,
+}
+
+
+@pytest.mark.parametrize("name", LOADED)
+def test_what_begins_with_no_opcode_and_is_loaded_all_the_same_is_found(name, repo, capsys):
+    content = LOADED[name]
+    if content is None:
+        import zipfile
+
+        file = io.BytesIO(b"\x89PNG\r\n\x1a\n" + bytes(5000))
+        with zipfile.ZipFile(file, "a") as archive:
+            archive.writestr("model/data.pkl", EVIL)
+        content = file.getvalue()
+    (repo / "models" / "weights").write_bytes(content)
+    assert main(GATE) == 1
+    assert "hostile: os:system" in capsys.readouterr().out
+
+
+def test_the_streams_and_archives_of_these_tests_are_what_libraries_read():
+    with tarfile.open(fileobj=io.BytesIO(old_tar(pickle=EVIL)), mode="r:") as archive:
+        assert archive.extractfile("pickle").read() == EVIL
+    with lzma.open(io.BytesIO(lzma_alone(EVIL))) as file:
+        assert file.read() == EVIL
+    assert zlib.decompress(small_window(EVIL)) == EVIL
+
+
+class Looked(pickle._Unpickler):
+    """The unpickler of the standard library in Python; it notes that something would be imported or made."""
+
+    found = False
+
+    def find_class(self, module, name):
+        self.found = True
+        return int
+
+    def persistent_load(self, pid):
+        self.found = True
+        return 0
+
+
+def test_no_other_first_byte_of_a_program_comes_as_far_as_a_name():
+    """What the gate does not look into, an unpickler does not get anywhere with: with each first byte, and many arguments behind it."""
+    lengths = [b"\x01" + bytes(size) for size in range(9)]
+    arguments = [b"", b"1\n", b"'a'\n", b"a\n", b"x\ny\n", b"\0\0", b"\x01a", bytes(4), bytes(8), *lengths]
+    for first in set(range(256)) - gate._BEGINNINGS:
+        for argument in arguments:
+            for more in (b"cfoo\nbar\n.", b"\ncfoo\nbar\n."):
+                unpickler = Looked(io.BytesIO(bytes([first]) + argument + more))
+                with contextlib.suppress(Exception):
+                    unpickler.load()
+                assert not unpickler.found, (first, argument)
+
+
+def test_a_file_of_a_file_system_that_tells_no_sizes_is_read(repo):
+    (repo / "model").write_bytes(EVIL)
+    with open("model", "rb", buffering=0) as file:
+        status = list(os.fstat(file.fileno()))
+        status[6] = 0
+        (candidate,) = selecting.files([], more=["model"]).candidates
+        found = gate._regular(candidate, file, os.stat_result(status), gate.Expectations(None, safepickle.Policy.default()))
+    assert [each.rule for each in found.findings] == ["unsigned"]
+
+
+# --- names that are read as something else ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", [".", "*", "[-]", "**", "./"])
+@pytest.mark.parametrize("command", ["scan", "verify"])
+def test_a_pickle_called_like_stdin_is_no_stdin(command, path, repo, capsys):
+    (repo / "-").write_bytes(EVIL)
+    assert main([command, path, *(["--key", "env:SP_KEY"] if command == "verify" else [])]) == 1
+    assert "os:system" in capsys.readouterr().out
