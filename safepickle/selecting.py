@@ -184,7 +184,8 @@ class _Walk:
         if self.excluded(path, relative):
             self.left_out.append((path, "excluded"))
             return
-        if self.follow and problem and os.path.islink(path):
+        # A list and a pattern name what somebody committed, such as a link to a pipe, which would be waited for. What leads nowhere says so itself.
+        if (self.follow and problem and os.path.islink(path)) or not (named or problem):
             with contextlib.suppress(OSError):
                 problem = kind(os.stat(path).st_mode)
         self.candidates.append(Candidate(path, origin, relative, named, problem))

@@ -145,3 +145,15 @@ def test_a_pickle_called_like_stdin_is_no_stdin(command, path, repo, capsys):
     (repo / "-").write_bytes(EVIL)
     assert main([command, path, *(["--key", "env:SP_KEY"] if command == "verify" else [])]) == 1
     assert "os:system" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("way", ["list", "hook", "pattern"])
+@pytest.mark.parametrize("command", ["scan", "verify"])
+def test_a_link_to_a_pipe_among_the_names_of_others_is_not_waited_for(command, way, repo, capsys):
+    """A pull request can have a link to /dev/stdin, say, which the check would read until the pipeline gives up."""
+    os.mkfifo("pipe")
+    (repo / "models" / "linked").symlink_to("../pipe")
+    (repo / "list").write_bytes(b"models/linked\0")
+    named = {"list": ["--files-from", "list"], "hook": ["--by-content", "--", "models/linked"], "pattern": ["models/l*"]}[way]
+    assert main([command, *(["--structure-only", "--allow-empty"] if command == "verify" else []), *named]) == 1
+    assert "a named pipe, which is not read" in capsys.readouterr().out
