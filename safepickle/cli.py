@@ -436,12 +436,15 @@ def _lock(options: argparse.Namespace) -> int:
 def _lock_verify(options: argparse.Namespace) -> int:
     if options.key or options.check or options.prune or options.context or options.min_serial is not None or options.threshold is not None:
         raise _CannotError("--verify compares files with the lock and nothing else: it takes no key, and no other option than --lock and --exclude")
-    from . import lockfile, selecting
+    from . import gate, lockfile, selecting
+    from .policy import Policy
 
     lock, _ = _read_lock(options.lock, must_exist=True)
     # A link to a file is a name of its own, so it is looked at whatever it leads to.
     found = selecting.files(options.paths or [lock.folder], exclude=_excluded(options), follow_symlinks=True, links=True)
-    models = [each for each in found.candidates if each.named or lockfile.is_model(each.path)]
+    # What is listed nowhere is found as the gate finds it, by its content: it need not be called as models are.
+    expected = gate.Expectations(None, Policy.default())
+    models = [each for each in found.candidates if each.named or lockfile.is_model(each.path) or not gate.check(each, expected).passed_over]
     paths = [each.path for each in models if not each.problem]
     problems = [(each.path, each.problem) for each in models if each.problem]
     problems += lock.findings(paths)
@@ -489,7 +492,7 @@ def _paths_of(options: argparse.Namespace) -> list[str]:
     return found
 
 
-def _selected(options: argparse.Namespace) -> tuple[selecting.Found, list[str]]:
+def _selected(options: argparse.Namespace, *, links: bool = False) -> tuple[selecting.Found, list[str]]:
     """Return the files that a command is about, and the arguments that name them. What is left out is said if it is asked for."""
     from . import selecting
 
@@ -497,7 +500,7 @@ def _selected(options: argparse.Namespace) -> tuple[selecting.Found, list[str]]:
     if not paths and options.files_from is None and not options.by_content:
         raise _CannotError("name the files: files, folders, patterns, - for stdin, or --files-from FILE; or give paths in [tool.safepickle]")
     more = [*([] if options.files_from is None else selecting.listed(_list_of(options))), *(options.paths if options.by_content else [])]
-    found = selecting.files(paths, more=more, exclude=_excluded(options), follow_symlinks=options.follow_symlinks)
+    found = selecting.files(paths, more=more, exclude=_excluded(options), follow_symlinks=options.follow_symlinks, links=links)
     if options.verbose:
         for path, why in found.left_out:
             print(f"{escaped(path)}: {why}", file=sys.stderr)
@@ -509,7 +512,10 @@ def _verify(options: argparse.Namespace) -> int:
 
     if options.update_baseline and options.baseline is None and options.project.baseline is None:
         raise _CannotError("--update-baseline writes a baseline: name it with --baseline FILE")
-    found, named = _selected(options)
+    project = options.project
+    template = options.context_from_path or (options.context is None and project.context_from_path)
+    # Where more is expected of a file by its name, each name of it is looked at: a link would put one genuine file in the place of another.
+    found, named = _selected(options, links=bool(template or options.lock or options.bundle or options.baseline or project.baseline))
     expected = _gate_expectations(options)
     if isinstance(expected, gate.Checked):
         return _verdict(options, [expected], 1)[0]

@@ -20,6 +20,7 @@ __all__ = ["STDIN", "Candidate", "Exclusion", "Found", "files", "listed"]
 
 STDIN: Final = "-"
 _MAGIC: Final = re.compile(r"[*?\[]")
+_OTHER_NAMES: Final = "a symbolic link to a folder that is looked at under another name: what is expected of files by name was not checked here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,9 @@ def files(
     """Return the files that the paths name: files, folders with all below them, patterns (`*`, `?`, `[...]`, `**`), and "-" for stdin.
 
     `more` are paths of a list: files to be known by their content, none of them a pattern or stdin. What is below an
-    excluded folder is excluded. Symbolic links are followed where they are named, by a pattern too, unless it is `**` that finds them;
-    with `links` one to a file that is looked at anyway is a candidate under its own name, too.
+    excluded folder is excluded. Symbolic links are followed where they are named, by a pattern too, unless it is `**` that finds them.
+    `links` is for those to whom the name of a file matters: then a link to a file that is looked at anyway is a candidate under its own name,
+    too, and one to a folder is a problem unless links are followed and it is the first to that folder.
 
     Raises `ValueError`, with a sentence, for a path that does not exist, a pattern that matches nothing, and stdin named twice.
     """
@@ -162,14 +164,13 @@ class _Walk:
         self.left_out += [(shown(path), "excluded") for path in found.excluded]
         self.left_out += [(shown(path), "not looked at, since it is named .git") for path in found.skipped]
         own = [path for path in found.links if self.links and os.path.isfile(path)]
+        folders = [(path, _OTHER_NAMES) for path in found.links if self.links and path not in own]
         self.left_out += [
-            (shown(path), "a symbolic link, not followed: what it leads to is looked at under its own name")
-            for path in found.links
-            if path not in own
+            (shown(path), "a symbolic link, not followed: what it leads to is looked at under its own name") for path in found.links if not self.links
         ]
         for path in [*found.files, *own]:
             self.candidates.append(Candidate(shown(path), origin, relative(path), named=False))
-        for path, problem in sorted(found.special):
+        for path, problem in sorted([*found.special, *folders]):
             link = self.follow and os.path.islink(path)
             if not (link and os.path.isdir(path)):
                 self.take(shown(path), origin, relative(path), named=False, problem=problem)
@@ -179,6 +180,8 @@ class _Walk:
             if (status.st_dev, status.st_ino) not in self.seen:
                 self.seen.add((status.st_dev, status.st_ino))
                 self.below(shown(path), origin, top, wanted, start)
+            elif self.links:
+                self.candidates.append(Candidate(shown(path), origin, relative(path), named=False, problem=_OTHER_NAMES))
 
     def take(self, path: str, origin: str, relative: str, *, named: bool, problem: str = "") -> None:
         if self.excluded(path, relative):

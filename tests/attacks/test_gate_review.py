@@ -157,3 +157,67 @@ def test_a_link_to_a_pipe_among_the_names_of_others_is_not_waited_for(command, w
     named = {"list": ["--files-from", "list"], "hook": ["--by-content", "--", "models/linked"], "pattern": ["models/l*"]}[way]
     assert main([command, *(["--structure-only", "--allow-empty"] if command == "verify" else []), *named]) == 1
     assert "a named pipe, which is not read" in capsys.readouterr().out
+
+
+# --- one genuine file in the place of another -----------------------------------------------------------------------
+
+BY_NAME = {
+    "template": ["--context-from-path", "{parent}/{stem}"],
+    "lock": ["--lock", "safepickle.lock"],
+    "project": [],
+}
+
+
+@pytest.fixture
+def reviewed(repo):
+    assert main(["lock", "models", "--key", "env:SP_KEY"]) == 0
+    return repo
+
+
+@pytest.mark.parametrize("follow", [[], ["--follow-symlinks"]], ids=["", "following"])
+@pytest.mark.parametrize("way", BY_NAME)
+@pytest.mark.parametrize("what", ["file", "folder", "second folder", "circle"])
+def test_a_link_does_not_put_a_genuine_file_in_the_place_of_another(what, way, follow, reviewed, capsys):
+    """`models/credit/prod.spkl` is what production opens; whatever it is called where the link leads to, here it is the wrong model."""
+    credit = reviewed / "models" / "credit"
+    if way == "project":
+        (reviewed / "pyproject.toml").write_text('[tool.safepickle]\ncontext-from-path = "{parent}/{stem}"\n')
+    assert main([*GATE, *BY_NAME[way], *follow]) == 0
+    os.unlink(credit / "prod.spkl")
+    if what == "file":
+        (credit / "prod.spkl").symlink_to("../fraud/prod.spkl")
+    elif what == "circle":
+        (credit / "fraud").symlink_to("..")
+    else:
+        credit.rmdir()
+        credit.symlink_to("fraud")
+        if what == "second folder":
+            # Names that are as they must be below the first link to it, so that it is not the one that is refused.
+            (reviewed / "models" / "a").mkdir()
+            (reviewed / "models" / "a" / "fraud").symlink_to("../fraud")
+    capsys.readouterr()
+    assert main([*GATE, *BY_NAME[way], *follow]) == 1
+    assert "models/fraud/prod.spkl: verified" in capsys.readouterr().out
+    if way == "lock":
+        assert main(["lock", "--verify"]) == 1
+
+
+def test_a_link_does_not_put_an_accepted_file_in_the_place_of_another(repo, capsys):
+    for name in ("old.pkl", "older.pkl"):
+        (repo / "models" / name).write_bytes(pickle.dumps(name))
+    assert main([*GATE, "--baseline", "accepted.json", "--update-baseline"]) == 0
+    assert main([*GATE, "--baseline", "accepted.json"]) == 0
+    os.unlink("models/old.pkl")
+    (repo / "models" / "old.pkl").symlink_to("older.pkl")
+    assert main([*GATE, "--baseline", "accepted.json"]) == 1
+    assert "models/old.pkl: REFUSED" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [EVIL, zlib.compress(EVIL), lzma_alone(EVIL), old_tar(pickle=EVIL)], ids=["lines", "zlib", "lzma", "tar"])
+def test_a_model_that_the_lock_does_not_list_is_a_finding_whatever_it_is_called(content, reviewed, capsys):
+    (reviewed / "models" / "weights").write_bytes(content)
+    (reviewed / "models" / "notes.txt").write_text("no model\n")
+    assert main(["lock", "--verify"]) == 1
+    out = capsys.readouterr().out
+    assert "models/weights: REFUSED: the lock does not list 'models/weights'" in out
+    assert "notes" not in out
