@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import io
 import itertools
-import json
 import os
 import sys
 import time
@@ -305,7 +304,7 @@ def _each(paths: Sequence[str], run: Callable[[str], str], done: str, exclude: S
         if path == "-":
             raise _CannotError("files are named here: stdin cannot be written back")
         try:
-            print(f"{escaped(path)}: {run(path)}")
+            print(f"{escaped(path)}: {escaped(run(path))}")
             good += 1
         except KeyringError:
             raise
@@ -743,6 +742,7 @@ def _is_signed(candidate: Candidate) -> bool:
 
 def _inspect(options: argparse.Namespace) -> int:
     from .rendering import fields_of
+    from .reporting import json_of
 
     source = sys.stdin.buffer if options.path == "-" else options.path
     if options.path != "-" and not os.path.lexists(options.path):
@@ -753,10 +753,10 @@ def _inspect(options: argparse.Namespace) -> int:
         raise
     except (SafePickleError, OSError, TypeError) as error:
         # TypeError: its name looks like a key.
-        print(f"{escaped(options.path)}: REFUSED: {type(error).__name__}: {error}")
+        print(f"{escaped(options.path)}: REFUSED: {type(error).__name__}: {escaped(str(error))}")
         return REFUSED
     if options.format == "json":
-        print(json.dumps(fields_of(info), indent=2))
+        print(json_of(fields_of(info)))
         return OK
     if not info.authenticated:
         print("UNTRUSTED: no key was given, so whoever wrote the file chose everything below")
@@ -797,7 +797,7 @@ def _chosen_policy(options: argparse.Namespace) -> Policy:
 def _diff(options: argparse.Namespace) -> int:
     key = _keys(options) if options.key else None
     policy = _chosen_policy(options)
-    from . import differing, revisions
+    from . import differing, reporting, revisions
 
     sides = []
     for text in (options.base, options.head):
@@ -814,7 +814,7 @@ def _diff(options: argparse.Namespace) -> int:
     found = differing.difference(*sides)
     match options.format:
         case "json":
-            print(json.dumps(found.as_dict(), indent=2))
+            print(reporting.json_of(found.as_dict()))
         case "markdown":
             print(differing.as_markdown(found, options.head), end="")
         case _:
@@ -1092,8 +1092,10 @@ def _text(value: Any) -> str:
         return escaped(value)
     if value is None:
         return "-"
+    from .reporting import json_of
+
     # JSON with ASCII escapes, so that no text of a file can steer a terminal.
-    return json.dumps(value)
+    return json_of(value, None)
 
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {

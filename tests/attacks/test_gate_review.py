@@ -5,17 +5,20 @@ Attackers are strangers who send a pull request, people who can write to a store
 
 import contextlib
 import io
+import json
 import lzma
 import os
 import pickle
 import tarfile
 import zlib
+from xml.etree import ElementTree
 
 import pytest
 
 import safepickle
-from safepickle import SecretKey, gate, selecting
+from safepickle import SecretKey, gate, rendering, selecting
 from safepickle.cli import main
+from safepickle.findings import Finding
 
 KEY = SecretKey.from_bytes(b"the key of the gate's review, 1."[:32])
 EVIL = b"cos\nsystem\n(S'true'\ntR."
@@ -221,3 +224,68 @@ def test_a_model_that_the_lock_does_not_list_is_a_finding_whatever_it_is_called(
     out = capsys.readouterr().out
     assert "models/weights: REFUSED: the lock does not list 'models/weights'" in out
     assert "notes" not in out
+
+
+# --- reports that command -------------------------------------------------------------------------------------------
+
+COMMAND = "##vso[task.setvariable variable=PATH]x"
+
+
+def commands(text: str) -> list[str]:
+    """The lines that Azure, TeamCity or the runner of GitHub may take for a command."""
+    return [line for line in text.splitlines() if "##vso" in line or "##[" in line or line.lstrip().startswith(("::", "##team"))]
+
+
+@pytest.mark.parametrize(
+    ("command", "form"),
+    [*(("verify", form) for form in ("text", "json", "jsonl", "sarif", "junit", "gitlab")), *(("scan", form) for form in ("text", "json", "sarif"))],
+)
+def test_no_report_on_the_log_of_a_pipeline_is_a_command(command, form, repo, capsys):
+    """Azure runs what stands behind ##vso anywhere in a line, and a report in JSON is a text of lines."""
+    (repo / "models" / COMMAND).write_bytes(EVIL)
+    (repo / "models" / "##[stop-commands]x").write_bytes(EVIL)
+    assert main([command, "models", *(GATE[2:] if command == "verify" else []), "--format", form]) == 1
+    out = capsys.readouterr().out
+    assert commands(out) == []
+    if form == "json":
+        assert {os.path.basename(each["path"]) for each in json.loads(out)["files"]} >= {COMMAND, "##[stop-commands]x"}
+    if form == "junit":
+        assert f"models/{COMMAND}" in [case.get("name") for case in ElementTree.fromstring(out).iter("testcase")]
+
+
+def test_a_message_of_several_lines_begins_no_command_in_a_junit_report():
+    finding = Finding("refused", "policy", "", None, f"first\n::error::forged\n  ::error::forged\n{COMMAND}")
+    out = rendering.FORMATS["junit"]([gate.Checked("a", "a", None, (finding,), "PolicyError")], "1", "/", 1)
+    assert commands(out) == []
+    assert ElementTree.fromstring(out).find(".//failure").text == finding.message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["inspect", "new.spkl"],
+        ["inspect", "new.spkl", "--format", "json"],
+        ["diff", "old.spkl", "new.spkl"],
+        ["diff", "old.spkl", "new.spkl", "--format", "json"],
+        ["diff", "old.spkl", "new.spkl", "--format", "markdown"],
+        ["lock", "new.spkl", "--key", "env:SP_KEY"],
+        ["pins", "update", "new.spkl", "--pins", "pins.toml", "--key", "env:SP_KEY"],
+    ],
+    ids=lambda arguments: " ".join([arguments[0], *arguments[-1:]]),
+)
+def test_what_a_file_says_is_no_command_to_the_log_of_a_pipeline(arguments, repo, capsys):
+    """Context and metadata are chosen by whoever wrote the file, and `inspect` and `diff` show them without a key."""
+    (repo / "old.spkl").write_bytes(sealed())
+    (repo / "new.spkl").write_bytes(sealed(context=COMMAND, metadata={COMMAND: "##[error]x"}))
+    assert main(arguments) == (arguments[0] == "diff")
+    out = capsys.readouterr().out
+    assert "task.setvariable variable=PATH" in out
+    assert commands(out) == []
+
+
+def test_the_summary_of_many_long_findings_is_one_that_github_shows():
+    """It takes none that is longer than 1 MiB, and shows nothing then."""
+    finding = Finding("refused", "unsigned", "", None, "\U0001f9e8" * 5000)
+    summary = rendering.step_summary([gate.Checked("\U0001f9e8" * 1000, "a", None, (finding,), "UnsignedError")] * 250)
+    assert summary.count("`unsigned`") == 200
+    assert len(summary.encode()) < 1 << 20
