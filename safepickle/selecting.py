@@ -229,25 +229,38 @@ def _tested(exclusion: Exclusion) -> _Test:
 def _compiled(text: str, *, anchored: bool = False) -> Callable[[str], bool]:
     """Return a test of paths with slashes: whether the pattern matches the path, or a folder that it is in."""
     pattern = text.replace(os.sep, "/").rstrip("/")
-    made, at = "", 0
+    made: list[str] = []
+    at = 0
+    # Where the last star of this part of the path stands in what is made.
+    star: int | None = None
     while at < len(pattern):
         each = pattern[at]
         at += 1
         if pattern.startswith("**/", at - 1) and (at == 1 or pattern[at - 2] == "/"):
-            made, at = made + "(?:[^/]+/)*", at + 2
+            made.append("(?:[^/]+/)*")
+            at += 2
+        elif each == "*" and pattern.startswith("*", at):
+            made.append(".*")
+            at, star = at + 1, None
         elif each == "*":
-            whole = pattern.startswith("*", at)
-            made, at = made + (".*" if whole else "[^/]*"), at + whole
+            if star is not None:
+                # What is between two stars is taken where it stands first, and not tried anywhere else: names would be chosen that take hours.
+                made[star] = "(?>[^/]*?"
+                made.append(")")
+            star = len(made)
+            made.append("[^/]*")
         elif each == "?":
-            made += "[^/]"
+            made.append("[^/]")
         elif each == "[" and (end := pattern.find("]", at + 1)) > 0:
             inner = pattern[at:end].replace("\\", r"\\").replace("[", r"\[")
-            made, at = f"{made}[{'^' + inner[1:] if inner[:1] == '!' else inner}]", end + 1
+            made.append(f"(?!/)[{'^' + inner[1:] if inner[:1] == '!' else inner}]")
+            at = end + 1
         else:
-            made += re.escape(each)
+            made.append(re.escape(each))
+            star = None if each == "/" else star
     start = "" if anchored or "/" in pattern else "(?:.*/)?"
     try:
-        wanted = re.compile(rf"{start}{made}(?:/.*)?", re.DOTALL)
+        wanted = re.compile(rf"{start}{''.join(made)}(?:/.*)?", re.DOTALL)
     except re.error:
         raise ValueError(f"{text} is not a pattern of paths") from None
     return lambda path: wanted.fullmatch(path) is not None

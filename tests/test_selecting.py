@@ -1,9 +1,13 @@
 """Which files a command is about: nothing that somebody would load is passed over because of how it is named or linked."""
 
+import fnmatch
 import os
+import random
+import re
 
 import pytest
 
+from safepickle import selecting
 from safepickle.selecting import Exclusion, files
 
 
@@ -174,3 +178,19 @@ def test_a_file_called_like_stdin_in_a_folder_or_found_by_a_pattern_is_that_file
     assert set(found(".")) == ALL | {"./-"}
     assert found("?") == found("[-]") == {"./-": ""}
     assert found("**")["./-"] == ""
+
+
+def test_a_pattern_with_many_stars_is_matched_without_trying_every_place(tree):
+    """Whoever names a file would otherwise choose one for which a pattern of the project takes hours."""
+    (tree / ("_" * 250)).touch()
+    (tree / "a_b_c_d_e_f_g.csv").touch()
+    assert set(found(".", exclude=[Exclusion("*_*_*_*_*_*_*.csv")])) == ALL | {"_" * 250}
+    assert set(found("*_*_*_*_*_*_*.csv")) == {"a_b_c_d_e_f_g.csv"}
+
+
+def test_stars_match_as_in_the_standard_library(tree):
+    choice = random.Random(7)
+    for _ in range(3000):
+        pattern = re.sub(r"\*+", "*", "".join(choice.choices(["*", "?", "a", "b", "[ab]", "[!a]"], k=choice.randint(1, 8))))
+        name = "".join(choice.choices("aabc", k=choice.randint(1, 8)))
+        assert selecting._compiled(pattern, anchored=True)(name) == fnmatch.fnmatchcase(name, pattern), (pattern, name)
