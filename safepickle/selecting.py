@@ -19,6 +19,7 @@ from .walking import GIT, kind, tree
 __all__ = ["STDIN", "Candidate", "Exclusion", "Found", "files", "listed"]
 
 STDIN: Final = "-"
+_GIT: Final = f"not looked at, since it is named {GIT}"
 _MAGIC: Final = re.compile(r"[*?\[]")
 _OTHER_NAMES: Final = "a symbolic link to a folder that is looked at under another name: what is expected of files by name was not checked here"
 
@@ -138,13 +139,39 @@ class _Walk:
         fixed = next(number for number, part in enumerate(parts) if _MAGIC.search(part))
         top = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else "")
         rest = "/".join(parts[deep:])
-        for path in map(_plain, _expanded(top, parts[fixed:deep])):
+        for path in map(_plain, self.expanded(top, parts[fixed:deep], pattern)):
             if not rest:
                 self.whole(path, pattern, os.path.relpath(path, top or os.curdir).replace(os.sep, "/"), named=False)
             elif os.path.isdir(path or os.curdir):
                 self.below(path or os.curdir, pattern, top, _compiled(rest, anchored=True))
         if len(self.candidates) == before:
             raise ValueError(f"{pattern} matches no file")
+
+    def expanded(self, top: str, parts: Sequence[str], origin: str) -> Iterator[str]:
+        """Yield what is below `top` that matches, part by part, in order. As in a shell, links are followed; other than there, hidden names match."""
+        if not parts:
+            yield top
+            return
+        first, *rest = parts
+        if not _MAGIC.search(first):
+            path = os.path.join(top, first)
+            if not first or os.path.lexists(path):
+                yield from self.expanded(path, rest, origin)
+            return
+        matches = _compiled(first, anchored=True)
+        try:
+            names = sorted(os.listdir(top or os.curdir))
+        except OSError as error:
+            # What is no folder has nothing below it; in what may not be read there may be something that nobody looks at.
+            if os.path.isdir(top or os.curdir):
+                self.take(top or os.curdir, origin, top, named=False, problem=f"the folder cannot be read: {error.strerror}")
+            return
+        for name in filter(matches, names):
+            path = os.path.join(top, name)
+            if name == GIT and os.path.isdir(path):
+                self.left_out.append((path, _GIT))
+            else:
+                yield from self.expanded(path, rest, origin)
 
     def below(self, folder: str, origin: str, top: str, wanted: Callable[[str], bool] | None, base: str | None = None) -> None:
         """Add what is below a folder, in order: all, or what is wanted by its path below `base`."""
@@ -162,7 +189,7 @@ class _Walk:
             wanted=None if wanted is None else lambda path: wanted(os.path.relpath(path, start).replace(os.sep, "/")),
         )
         self.left_out += [(shown(path), "excluded") for path in found.excluded]
-        self.left_out += [(shown(path), "not looked at, since it is named .git") for path in found.skipped]
+        self.left_out += [(shown(path), _GIT) for path in found.skipped]
         own = [path for path in found.links if self.links and os.path.isfile(path)]
         folders = [(path, _OTHER_NAMES) for path in found.links if self.links and path not in own]
         self.left_out += [
@@ -195,27 +222,6 @@ class _Walk:
 
     def excluded(self, path: str, relative: str) -> bool:
         return any(test(path, relative) for test in self.exclude)
-
-
-def _expanded(top: str, parts: Sequence[str]) -> Iterator[str]:
-    """Yield what is below `top` that matches, part by part, in order. As in a shell, links are followed; other than there, hidden names match."""
-    if not parts:
-        yield top
-        return
-    first, *rest = parts
-    if not _MAGIC.search(first):
-        path = os.path.join(top, first)
-        if not first or os.path.lexists(path):
-            yield from _expanded(path, rest)
-        return
-    matches = _compiled(first, anchored=True)
-    try:
-        names = sorted(os.listdir(top or os.curdir))
-    except OSError:
-        return
-    for name in names:
-        if matches(name) and name != GIT:
-            yield from _expanded(os.path.join(top, name), rest)
 
 
 def _tested(exclusion: Exclusion) -> _Test:

@@ -32,7 +32,8 @@ ALL = {".hidden/f.spkl", "a.spkl", "b.txt", "one/c.spkl", "one/deep/d.spkl", "tw
 
 def test_a_folder_is_all_below_it_but_git(tree):
     assert found(".") == dict.fromkeys(ALL, "")
-    assert (".git", "not looked at, since it is named .git") in files(["."]).left_out
+    for path in (".", "*"):
+        assert (".git", "not looked at, since it is named .git") in files([path]).left_out
 
 
 @pytest.mark.parametrize(
@@ -150,7 +151,9 @@ def test_a_folder_that_cannot_be_read_is_a_problem_whatever_the_pattern(tree, mo
         return real(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    for pattern in (".", "**/*.spkl", "one"):
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: denied(path) if os.path.basename(path) == "deep" else listed(path))
+    for pattern in (".", "**/*.spkl", "one", "one/d*/*.spkl"):
         assert found(pattern)["one/deep"] == "the folder cannot be read: Permission denied"
 
 
