@@ -264,6 +264,7 @@ def _regular(candidate: Candidate, file: io.FileIO, status: os.stat_result, expe
     if size < _HEAD_BYTES and _DVC.match(head) and _DVC_HASH.search(head) and (candidate.named or not _is_pulled(candidate.path, head)):
         return _refused(candidate, "dvc-pointer", "this is a DVC pointer, and the file itself is not there: run `dvc pull`", "UnsignedError", size)
     if ours or candidate.named or container.like_container(head):
+        _check_front(file)
         return _contained(candidate, file, size, expected)
     if not _may_hold_pickle(candidate.path, head, file):
         return Checked(candidate.path, candidate.origin, None, (), "", passed_over=True, size=size)
@@ -323,6 +324,25 @@ def _foreign(candidate: Candidate, file: io.FileIO, size: int, expected: Expecta
     offset = None if worst is None else worst.offset
     finding = _finding("unsigned", f"{said} ({found.format}, {what}{more})", REFUSED if required else "warning", offset)
     return Checked(candidate.path, candidate.origin, None, (finding,), "UnsignedError", size=size)
+
+
+def _check_front(file: io.FileIO) -> None:
+    """Refuse a container in whose signatures an archive stands. Raises `FormatError`.
+
+    No signature covers them, and anybody can add one of a key that nobody knows. Readers of tar and zip do not mind what a file begins with, so
+    they would take another content from a file that a trusted key signed.
+    """
+    front = file.read(container.PREFIX.size + container.MAX_SIGNATURE_BLOCK_BYTES)
+    file.seek(0)
+    if not front.startswith(container.MAGIC) or len(front) < container.PREFIX.size:
+        return
+    from . import archives
+
+    *_, block_bytes, _ = container.PREFIX.unpack_from(front)
+    unsigned = front[: container.PREFIX.size + block_bytes]
+    # By chance both stand in so many bytes once in 2**30 files and more.
+    if archives.is_headed(front) or (b"PK\1\2" in unsigned and b"PK\5\6" in unsigned):
+        raise FormatError("the signatures of the container hold an archive, which nobody signed: who reads the file as tar or zip gets that instead")
 
 
 def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected: Expectations) -> Checked:

@@ -10,13 +10,15 @@ import lzma
 import os
 import pickle
 import tarfile
+import zipfile
 import zlib
+from collections.abc import Callable
 from xml.etree import ElementTree
 
 import pytest
 
 import safepickle
-from safepickle import SecretKey, gate, rendering, selecting
+from safepickle import SecretKey, chunks, container, gate, rendering, selecting
 from safepickle.cli import main
 from safepickle.findings import Finding
 
@@ -47,11 +49,12 @@ GATE = ["verify", "models", "--key", "env:SP_KEY"]
 # --- what a library loads, and the gate must not pass over ----------------------------------------------------------
 
 
-def old_tar(**members: bytes) -> bytes:
+def old_tar(name: bytes = b"", **members: bytes) -> bytes:
     """An archive as tar wrote it before POSIX: its headers have no magic bytes. `torch.load` reads the members `pickle` and `storages`."""
     whole = b""
-    for name, content in members.items():
-        head = bytearray(tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT))
+    for member, content in members.items():
+        head = bytearray(tarfile.TarInfo(member).tobuf(tarfile.USTAR_FORMAT))
+        head[: len(name)] = name
         head[124:136] = b"%011o\0" % len(content)
         head[257:] = bytes(255)
         head[148:156] = b"%06o\0 " % (sum(head[:148]) + sum(head[156:]) + 8 * 32)
@@ -83,8 +86,6 @@ LOADED = {
 def test_what_begins_with_no_opcode_and_is_loaded_all_the_same_is_found(name, repo, capsys):
     content = LOADED[name]
     if content is None:
-        import zipfile
-
         file = io.BytesIO(b"\x89PNG\r\n\x1a\n" + bytes(5000))
         with zipfile.ZipFile(file, "a") as archive:
             archive.writestr("model/data.pkl", EVIL)
@@ -289,3 +290,56 @@ def test_the_summary_of_many_long_findings_is_one_that_github_shows():
     summary = rendering.step_summary([gate.Checked("\U0001f9e8" * 1000, "a", None, (finding,), "UnsignedError")] * 250)
     assert summary.count("`unsigned`") == 200
     assert len(summary.encode()) < 1 << 20
+
+
+# --- what no signature covers -------------------------------------------------------------------------------------
+
+
+def with_signature(data: bytes, value: Callable[[bytes], bytes]) -> bytes:
+    """A container with one more signature, of a suite and a key that nobody knows. What the value is made of is all that stands before it."""
+    magic, version, count, block_bytes, header_bytes = container.PREFIX.unpack_from(data)
+    header_start = container.PREFIX.size + block_bytes
+    block, header = data[container.PREFIX.size : header_start], data[header_start : header_start + header_bytes]
+    body = data[header_start + header_bytes + chunks.padding(header_start + header_bytes) :]
+
+    def front(made: bytes) -> bytes:
+        more = block + container.SIGNATURE_HEAD.pack(0xEE, b"\xff" * 8, len(made))
+        return container.PREFIX.pack(magic, version, count + 1, len(more) + len(made), header_bytes) + more
+
+    # Twice, since its length stands before it.
+    made = value(front(value(front(b""))))
+    whole = front(made) + made + header
+    return whole + bytes(chunks.padding(len(whole))) + body
+
+
+def tar_within(before: bytes) -> bytes:
+    """The rest of a header of tar in which `before` is the name, and a pickle as the content."""
+    return old_tar(model=EVIL, name=before)[len(before) :]
+
+
+def zip_within(before: bytes) -> bytes:
+    file = io.BytesIO(before)
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.writestr("model.pkl", EVIL)
+    return file.getvalue()[len(before) :]
+
+
+@pytest.mark.parametrize("value", [tar_within, zip_within])
+def test_a_signed_file_that_somebody_made_an_archive_as_well_is_refused(value, repo, capsys):
+    """Without any key: the signature of a key that nobody knows is not looked at, and `pandas.read_pickle` finds what it holds."""
+    path = repo / "models" / "weights"
+    path.write_bytes(with_signature(sealed(), value))
+    if value is tar_within:
+        with tarfile.open(path, "r:") as archive:
+            assert archive.extractfile(archive.next()).read() == EVIL
+    else:
+        assert zipfile.ZipFile(path).read("model.pkl") == EVIL
+    safepickle.verify(path, key=KEY)
+    assert main(GATE) == 1
+    assert "models/weights: REFUSED: FormatError: the signatures of the container hold an archive" in capsys.readouterr().out
+    assert main(["verify", "models", "--structure-only"]) == 1
+
+
+def test_a_signature_of_a_key_that_nobody_knows_is_no_reason_to_refuse(repo):
+    (repo / "models" / "more").write_bytes(with_signature(sealed(), lambda before: bytes(700)))
+    assert main(GATE) == 0
