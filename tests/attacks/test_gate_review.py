@@ -95,14 +95,6 @@ def test_what_begins_with_no_opcode_and_is_loaded_all_the_same_is_found(name, re
     assert "hostile: os:system" in capsys.readouterr().out
 
 
-def test_the_streams_and_archives_of_these_tests_are_what_libraries_read():
-    with tarfile.open(fileobj=io.BytesIO(old_tar(pickle=EVIL)), mode="r:") as archive:
-        assert archive.extractfile("pickle").read() == EVIL
-    with lzma.open(io.BytesIO(lzma_alone(EVIL))) as file:
-        assert file.read() == EVIL
-    assert zlib.decompress(small_window(EVIL)) == EVIL
-
-
 class Looked(pickle._Unpickler):
     """The unpickler of the standard library in Python; it notes that something would be imported or made."""
 
@@ -115,6 +107,42 @@ class Looked(pickle._Unpickler):
     def persistent_load(self, pid):
         self.found = True
         return 0
+
+
+PARTED = {
+    # Between the two texts of a name, so that no search for names in what follows the break finds it.
+    "an underscore in FLOAT": b"Vos\nF1_0\n0Vsystem\n\x93Vtrue\n\x85R.",
+    "a blank in FLOAT": b"Vos\nF 1.5\n0Vsystem\n\x93Vtrue\n\x85R.",
+    "a FLOAT too large": b"Vos\nF1e999\n0Vsystem\n\x93Vtrue\n\x85R.",
+    "a frame that is too long": b"N\x95\x00\x00\x00\x01\x00\x00\x00\x00(Vtrue\nimycorp.scoring\nrun\n.",
+}
+
+
+@pytest.mark.parametrize("name", PARTED)
+def test_what_only_the_unpickler_in_python_runs_is_found(name, repo, capsys):
+    """`joblib.load` uses that one: where the one in C stops, it goes on."""
+    program = PARTED[name]
+    unpickler = Looked(io.BytesIO(program))
+    with contextlib.suppress(Exception):
+        unpickler.load()
+    assert unpickler.found
+    (repo / "models" / "weights").write_bytes(program)
+    assert main(GATE) == 1
+    assert "models/weights: REFUSED" in capsys.readouterr().out
+
+
+def test_a_text_that_begins_like_such_a_program_is_no_model(repo):
+    for number, text in enumerate((b"F 1200\nF 600\nG01 X1\n", b"F1_0\n", b"F1e999\nF1\n", b"insert\nif it is\n", b"import os\nimport sys\n")):
+        (repo / "models" / str(number)).write_bytes(text)
+    assert main(GATE) == 0
+
+
+def test_the_streams_and_archives_of_these_tests_are_what_libraries_read():
+    with tarfile.open(fileobj=io.BytesIO(old_tar(pickle=EVIL)), mode="r:") as archive:
+        assert archive.extractfile("pickle").read() == EVIL
+    with lzma.open(io.BytesIO(lzma_alone(EVIL))) as file:
+        assert file.read() == EVIL
+    assert zlib.decompress(small_window(EVIL)) == EVIL
 
 
 def test_no_other_first_byte_of_a_program_comes_as_far_as_a_name():
