@@ -371,3 +371,34 @@ def test_a_signed_file_that_somebody_made_an_archive_as_well_is_refused(value, r
 def test_a_signature_of_a_key_that_nobody_knows_is_no_reason_to_refuse(repo):
     (repo / "models" / "more").write_bytes(with_signature(sealed(), lambda before: bytes(700)))
     assert main(GATE) == 0
+
+
+# --- pointers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", ["https://hawser.github.com/spec/v1", "http://git-media.io/v/2", "https://git-lfs.github.com/spec/v1"])
+def test_a_pointer_as_only_git_lfs_knows_it_is_one(address, repo, capsys):
+    """`git lfs pull` puts the file in its place, which nobody looked at."""
+    (repo / "models" / "weights").write_bytes(b"\nversion %s\noid sha256:%s\nsize 5\n" % (address.encode(), b"0" * 64))
+    assert main(GATE) == 1
+    assert "git lfs pull" in capsys.readouterr().out
+
+
+HASH = b"d41d8cd98f00b204e9800998ecf8427e"
+POINTERS = {
+    "of another folder": b"wdir: ../elsewhere\nouts:\n- md5: %s\n  path: prod.spkl\n" % HASH,
+    "behind a long comment": b"#%s\nouts:\n- md5: %s\n  path: gone\n" % (b"-" * 2000, HASH),
+    "in one line": b"outs:\n- {md5: %s, path: gone}\n" % HASH,
+    "in one line, beside one that is there": b"outs:\n- md5: %s\n  path: prod.spkl\n- {md5: %s, path: gone}\n" % (HASH, HASH),
+    "as JSON": b'{"outs": [{"md5": "%s", "path": "gone"}]}' % HASH,
+}
+
+
+@pytest.mark.parametrize("form", POINTERS)
+def test_a_pointer_of_dvc_in_another_form_than_dvc_writes_is_one(form, repo, capsys):
+    pointer = repo / "models" / "fraud" / "prod.dvc"
+    pointer.write_bytes(b"outs:\n- md5: %s\n  path: prod.spkl\n" % HASH)
+    assert main(GATE) == 0
+    pointer.write_bytes(POINTERS[form])
+    assert main(GATE) == 1
+    assert "dvc pull" in capsys.readouterr().out
