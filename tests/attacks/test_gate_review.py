@@ -402,3 +402,63 @@ def test_a_pointer_of_dvc_in_another_form_than_dvc_writes_is_one(form, repo, cap
     pointer.write_bytes(POINTERS[form])
     assert main(GATE) == 1
     assert "dvc pull" in capsys.readouterr().out
+
+
+# --- whom to trust ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["SAFEPICKLE_VERIFY_KEYS", "SAFEPICKLE_KEY"])
+def test_a_secret_that_is_empty_does_not_leave_trust_to_the_pull_request(name, repo, monkeypatch, capsys):
+    """In a pipeline of a fork secrets are empty, and pyproject.toml is that of the stranger."""
+    stranger = safepickle.PrivateKey.generate("ed25519")
+    (repo / "stranger.pub").write_text(stranger.public_key().to_text())
+    (repo / "pyproject.toml").write_text('[tool.safepickle]\nkeys = ["file:stranger.pub"]\npaths = ["new"]\n')
+    (repo / "new").mkdir()
+    (repo / "new" / "model").write_bytes(safepickle.dumps([1], key=stranger))
+    assert main(["verify"]) == 0
+    monkeypatch.setenv(name, "")
+    capsys.readouterr()
+    assert main(["verify"]) == 2
+    assert "no key" in capsys.readouterr().err
+
+
+# --- what held ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("names", [["--"], ["--", "--exclude=*"], ["-v", "--"], ["--allow-empty", "--", "--exit-zero"], ["-", "--"]], ids=" ".join)
+def test_no_name_that_a_hook_hands_over_is_an_option_or_ends_them(names, repo, capsys):
+    for name in names:
+        (repo / name).write_bytes(EVIL)
+    assert main(["verify", "--structure-only", "--allow-empty", "--by-content", "--", *names]) == 1
+    assert capsys.readouterr().out.count(": REFUSED: ") == len(names)
+
+
+def test_folders_deeper_than_a_path_can_name_are_a_finding(repo, capsys):
+    here = os.open("models", os.O_RDONLY)
+    for _ in range(260):
+        os.mkdir("d" * 20, dir_fd=here)
+        here, above = os.open("d" * 20, os.O_RDONLY, dir_fd=here), here
+        os.close(above)
+    with open(os.open("model.pkl", os.O_WRONLY | os.O_CREAT, dir_fd=here), "wb") as file:
+        file.write(EVIL)
+    os.close(here)
+    assert main(GATE) == 1
+    assert "File name too long" in capsys.readouterr().out
+
+
+def test_a_link_to_what_git_hides_is_a_finding(repo, capsys):
+    (repo / "models" / ".git").mkdir()
+    (repo / "models" / ".git" / "model").write_bytes(EVIL)
+    assert main(GATE) == 0
+    (repo / "models" / "prod.pkl").symlink_to(".git/model")
+    assert main(GATE) == 1
+    assert main([*GATE, "--follow-symlinks"]) == 1
+    assert "hostile: os:system" in capsys.readouterr().out
+    assert main(["scan", "models"]) == 1
+
+
+def test_what_a_placeholder_stands_for_is_not_expanded_again(repo):
+    folder = repo / "models" / "{stem}"
+    folder.mkdir()
+    (folder / "fraud.spkl").write_bytes(sealed(context="fraud/prod"))
+    assert main(["verify", "models/{stem}", "--key", "env:SP_KEY", "--context-from-path", "{parent}/prod"]) == 1
