@@ -56,8 +56,9 @@ SUFFIX: Final = ".spkl"
 PLACEHOLDERS: Final = ("parent", "stem", "name", "path")
 
 _HEAD_BYTES: Final = 1024
-# Where an archive that begins with something else has its end record: 22 bytes and a comment of up to 64 KiB.
-_TAIL_BYTES: Final = 22 + (1 << 16)
+# Where an archive that begins with something else has its end record: 22 bytes and a comment of up to 64 KiB. The reader of torch, which goes
+# backwards by 4 KiB, finds one that is up to so much further from the end.
+_TAIL_BYTES: Final = 22 + (1 << 16) + (1 << 12)
 _MAPPED_BYTES: Final = 1 << 24
 _SCANNED_BYTES: Final = 1 << 30
 # From this size on, one file is read into memory at a time.
