@@ -37,7 +37,7 @@ from .chunks import zstd_module
 from .errors import LimitError, escaped
 from .machine import Limits
 
-__all__ = ["Budget", "Fault", "Member", "Unpacked", "unpack"]
+__all__ = ["Budget", "Fault", "Member", "Unpacked", "is_headed", "unpack"]
 
 _FREE_BYTES: Final = 64 << 20
 # What is taken out at a time, and how that shrinks in front of an error, since decoders lose what they made in the call that fails.
@@ -147,6 +147,11 @@ def unpack(data: bytes, budget: Budget) -> list[Unpacked]:
         return [each for each in readings if not (each.start and any(_within(data, each, other) for other in readings if not other.start))]
     except MemoryError:
         raise LimitError("there is too little memory to take the archive apart") from None
+
+
+def is_headed(head: bytes) -> bool:
+    """Tell whether a file that begins like this is of a form that has no magic bytes: tar, a zlib stream, or one of .lzma."""
+    return _is_tar(head) or _is_zlib(head) or _is_lzma_alone(head)
 
 
 def _within(data: bytes, inner: Unpacked, outer: Unpacked) -> bool:

@@ -11,7 +11,6 @@ import argparse
 import contextlib
 import io
 import itertools
-import json
 import os
 import sys
 import time
@@ -126,7 +125,8 @@ def _trusted(options: argparse.Namespace) -> Keyring | None:
     rings = _listed_keys()
     if os.environ.get(KEY):
         rings.append(as_keyring(f"env:{KEY}"))
-    if not rings:
+    # A variable that is set and empty, as where a pull request gets no secrets, does not leave it to the checkout who is trusted.
+    if not rings and not os.environ.keys() & {KEY, VERIFY_KEYS}:
         rings = [as_keyring(uri) for uri in options.project.keys]
     return _one_ring(rings, merge=True) if rings else None
 
@@ -305,7 +305,7 @@ def _each(paths: Sequence[str], run: Callable[[str], str], done: str, exclude: S
         if path == "-":
             raise _CannotError("files are named here: stdin cannot be written back")
         try:
-            print(f"{escaped(path)}: {run(path)}")
+            print(f"{escaped(path)}: {escaped(run(path))}")
             good += 1
         except KeyringError:
             raise
@@ -436,12 +436,15 @@ def _lock(options: argparse.Namespace) -> int:
 def _lock_verify(options: argparse.Namespace) -> int:
     if options.key or options.check or options.prune or options.context or options.min_serial is not None or options.threshold is not None:
         raise _CannotError("--verify compares files with the lock and nothing else: it takes no key, and no other option than --lock and --exclude")
-    from . import lockfile, selecting
+    from . import gate, lockfile, selecting
+    from .policy import Policy
 
     lock, _ = _read_lock(options.lock, must_exist=True)
     # A link to a file is a name of its own, so it is looked at whatever it leads to.
     found = selecting.files(options.paths or [lock.folder], exclude=_excluded(options), follow_symlinks=True, links=True)
-    models = [each for each in found.candidates if each.named or lockfile.is_model(each.path)]
+    # What is listed nowhere is found as the gate finds it, by its content: it need not be called as models are.
+    expected = gate.Expectations(None, Policy.default())
+    models = [each for each in found.candidates if each.named or lockfile.is_model(each.path) or not gate.check(each, expected).passed_over]
     paths = [each.path for each in models if not each.problem]
     problems = [(each.path, each.problem) for each in models if each.problem]
     problems += lock.findings(paths)
@@ -489,7 +492,7 @@ def _paths_of(options: argparse.Namespace) -> list[str]:
     return found
 
 
-def _selected(options: argparse.Namespace) -> tuple[selecting.Found, list[str]]:
+def _selected(options: argparse.Namespace, *, links: bool = False) -> tuple[selecting.Found, list[str]]:
     """Return the files that a command is about, and the arguments that name them. What is left out is said if it is asked for."""
     from . import selecting
 
@@ -497,7 +500,7 @@ def _selected(options: argparse.Namespace) -> tuple[selecting.Found, list[str]]:
     if not paths and options.files_from is None and not options.by_content:
         raise _CannotError("name the files: files, folders, patterns, - for stdin, or --files-from FILE; or give paths in [tool.safepickle]")
     more = [*([] if options.files_from is None else selecting.listed(_list_of(options))), *(options.paths if options.by_content else [])]
-    found = selecting.files(paths, more=more, exclude=_excluded(options), follow_symlinks=options.follow_symlinks)
+    found = selecting.files(paths, more=more, exclude=_excluded(options), follow_symlinks=options.follow_symlinks, links=links)
     if options.verbose:
         for path, why in found.left_out:
             print(f"{escaped(path)}: {why}", file=sys.stderr)
@@ -509,7 +512,10 @@ def _verify(options: argparse.Namespace) -> int:
 
     if options.update_baseline and options.baseline is None and options.project.baseline is None:
         raise _CannotError("--update-baseline writes a baseline: name it with --baseline FILE")
-    found, named = _selected(options)
+    project = options.project
+    template = options.context_from_path or (options.context is None and project.context_from_path)
+    # Where more is expected of a file by its name, each name of it is looked at: a link would put one genuine file in the place of another.
+    found, named = _selected(options, links=bool(template or options.lock or options.bundle or options.baseline or project.baseline))
     expected = _gate_expectations(options)
     if isinstance(expected, gate.Checked):
         return _verdict(options, [expected], 1)[0]
@@ -737,6 +743,7 @@ def _is_signed(candidate: Candidate) -> bool:
 
 def _inspect(options: argparse.Namespace) -> int:
     from .rendering import fields_of
+    from .reporting import json_of
 
     source = sys.stdin.buffer if options.path == "-" else options.path
     if options.path != "-" and not os.path.lexists(options.path):
@@ -747,10 +754,10 @@ def _inspect(options: argparse.Namespace) -> int:
         raise
     except (SafePickleError, OSError, TypeError) as error:
         # TypeError: its name looks like a key.
-        print(f"{escaped(options.path)}: REFUSED: {type(error).__name__}: {error}")
+        print(f"{escaped(options.path)}: REFUSED: {type(error).__name__}: {escaped(str(error))}")
         return REFUSED
     if options.format == "json":
-        print(json.dumps(fields_of(info), indent=2))
+        print(json_of(fields_of(info)))
         return OK
     if not info.authenticated:
         print("UNTRUSTED: no key was given, so whoever wrote the file chose everything below")
@@ -791,7 +798,7 @@ def _chosen_policy(options: argparse.Namespace) -> Policy:
 def _diff(options: argparse.Namespace) -> int:
     key = _keys(options) if options.key else None
     policy = _chosen_policy(options)
-    from . import differing, revisions
+    from . import differing, reporting, revisions
 
     sides = []
     for text in (options.base, options.head):
@@ -808,7 +815,7 @@ def _diff(options: argparse.Namespace) -> int:
     found = differing.difference(*sides)
     match options.format:
         case "json":
-            print(json.dumps(found.as_dict(), indent=2))
+            print(reporting.json_of(found.as_dict()))
         case "markdown":
             print(differing.as_markdown(found, options.head), end="")
         case _:
@@ -1086,8 +1093,10 @@ def _text(value: Any) -> str:
         return escaped(value)
     if value is None:
         return "-"
+    from .reporting import json_of
+
     # JSON with ASCII escapes, so that no text of a file can steer a terminal.
-    return json.dumps(value)
+    return json_of(value, None)
 
 
 COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int]]] = {

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from . import container
 from .container import Info
-from .errors import PolicyError, elided
+from .errors import PolicyError, elided, escaped
 from .keyring import Keyring
 from .machine import ABSENT, Trace, trace
 from .policy import Policy, admit
@@ -151,8 +151,8 @@ def _said(facts: Mapping[str, Any], name: str) -> str:
 def as_text(found: Difference) -> Iterator[str]:
     """Yield lines for people."""
     yield f"{found.base.kind} -> {found.head.kind}"
-    yield from (f"ALARM: {_plain(each)}" for each in found.alarms)
-    yield from (f"  {_plain(each)}" for each in found.lines)
+    yield from (f"ALARM: {escaped(each)}" for each in found.alarms)
+    yield from (f"  {escaped(each)}" for each in found.lines)
     if not found.alarms and not found.lines:
         yield "no difference"
 
@@ -168,11 +168,7 @@ def as_markdown(found: Difference, title: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _plain(text: str) -> str:
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
 def _code(text: str) -> str:
     # A quotation mark in place of a backtick: then nothing within the code ends it.
-    shown = _plain(text).replace("`", "'")
+    shown = escaped(text).replace("`", "'")
     return f"`{shown[:_MAX_TEXT]}{'...' if len(shown) > _MAX_TEXT else ''}`"

@@ -56,8 +56,9 @@ SUFFIX: Final = ".spkl"
 PLACEHOLDERS: Final = ("parent", "stem", "name", "path")
 
 _HEAD_BYTES: Final = 1024
-# Where an archive that begins with something else has its end record: 22 bytes and a comment of up to 64 KiB.
-_TAIL_BYTES: Final = 22 + (1 << 16)
+# Where an archive that begins with something else has its end record: 22 bytes and a comment of up to 64 KiB. The reader of torch, which goes
+# backwards by 4 KiB, finds one that is up to so much further from the end.
+_TAIL_BYTES: Final = 22 + (1 << 16) + (1 << 12)
 _MAPPED_BYTES: Final = 1 << 24
 _SCANNED_BYTES: Final = 1 << 30
 # From this size on, one file is read into memory at a time.
@@ -65,13 +66,18 @@ _ALONE_BYTES: Final = 1 << 26
 # Files of this size on average are worth threads; with smaller ones they wait for each other.
 _THREADED_BYTES: Final = 1 << 18
 
-_LFS: Final = b"version https://git-lfs.github.com/spec/"
+# As git-lfs reads them, which takes two older addresses as well, and space before them.
+_LFS: Final = re.compile(rb"\s*version (?:https://git-lfs\.github\.com/spec/|https://hawser\.github\.com/spec/|http://git-media\.io/v/)")
 _DVC: Final = re.compile(rb"\A(?:[^\n]*\n){0,40}?outs:\r?\n(?:- |  )", re.ASCII)
 _DVC_HASH: Final = re.compile(rb"^[- ] (?:md5|etag|hash|checksum): ", re.MULTILINE)
+_DVC_SUFFIX: Final = ".dvc"
+_DVC_KEY: Final = re.compile(rb"path[\"']?\s*:")
+_POINTER_BYTES: Final = 1 << 16
 _DVC_PATH: Final = re.compile(r"^[- ] path: ['\"]?([^'\"\r\n]+)", re.MULTILINE)
-# What a pickle can begin with and not fail at once, on an empty stack; and what the compressions, archives and arrays begin with in which
-# libraries load pickles. A file with another first byte holds nothing that pickle, joblib, numpy or torch would load.
-_BEGINNINGS: Final = frozenset(b"(.IJKLMNPSTUVXFGBC]})c" + bytes((*range(0x80, 0x85), *range(0x88, 0x98))) + b"\x1f\x04xZ\xfd7")
+# What a pickle can begin with and not fail at once, on an empty stack (with `i` it does, but the unpickler in Python, which joblib uses, imports the
+# name before); and what the compressions, archives and arrays begin with in which libraries load pickles. A file with another first byte, which is
+# neither an old archive of tar nor an odd stream of zlib or lzma, holds nothing that pickle, joblib, numpy or torch would load.
+_BEGINNINGS: Final = frozenset(b"(.IJKLMNPSTUVXFGBC]})ci" + bytes((*range(0x80, 0x85), *range(0x88, 0x98))) + b"\x1f\x04xZ\xfd7")
 _NO_MODELS: Final = (b"\x89PNG\r\n\x1a\n", b"\x89HDF\r\n\x1a\n")
 _MODEL_SUFFIXES: Final = (".pkl", ".pickle", ".joblib", ".p", ".pck", ".pcl", ".npy", ".npz", ".pt", ".pth", ".ckpt")
 
@@ -258,34 +264,59 @@ def _regular(candidate: Candidate, file: io.FileIO, status: os.stat_result, expe
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     ours = candidate.path.endswith(SUFFIX)
-    if head.startswith(_LFS):
+    if _LFS.match(head):
         return _refused(candidate, "lfs-pointer", "this is a Git LFS pointer, not the file itself: run `git lfs pull`", "UnsignedError", size)
-    if size < _HEAD_BYTES and _DVC.match(head) and _DVC_HASH.search(head) and (candidate.named or not _is_pulled(candidate.path, head)):
+    if _is_dvc(candidate.path, pointer := _pointer(candidate.path, head, file, size)) and (
+        candidate.named or not _is_pulled(candidate.path, pointer)
+    ):
         return _refused(candidate, "dvc-pointer", "this is a DVC pointer, and the file itself is not there: run `dvc pull`", "UnsignedError", size)
     if ours or candidate.named or container.like_container(head):
+        _check_front(file)
         return _contained(candidate, file, size, expected)
-    if not _may_hold_pickle(candidate.path, head, file, size):
+    if not _may_hold_pickle(candidate.path, head, file):
         return Checked(candidate.path, candidate.origin, None, (), "", passed_over=True, size=size)
     return _foreign(candidate, file, size, expected)
+
+
+def _pointer(path: str, head: bytes, file: io.FileIO, size: int) -> bytes:
+    """Return what may be a DVC pointer. What is called like one is read further: comments may stand in it."""
+    if not path.endswith(_DVC_SUFFIX):
+        return head if size < _HEAD_BYTES else b""
+    pointer = file.read(_POINTER_BYTES)
+    file.seek(0)
+    return pointer
+
+
+def _is_dvc(path: str, pointer: bytes) -> bool:
+    """Tell whether a file is a DVC pointer. DVC knows one by its name, and then by its key, in any form that YAML has."""
+    return (path.endswith(_DVC_SUFFIX) and b"outs" in pointer) or (_DVC.match(pointer) is not None and _DVC_HASH.search(pointer) is not None)
 
 
 def _is_pulled(path: str, pointer: bytes) -> bool:
     """Tell whether all that a DVC pointer stands for is beside it, where `dvc pull` puts it: then that is what is checked."""
     names = _DVC_PATH.findall(pointer.decode("utf-8", "replace"))
+    # Another form of YAML than DVC writes, or another folder than this: then it is not known what it stands for.
+    if b"wdir" in pointer or len(_DVC_KEY.findall(pointer)) != len(names):
+        return False
     return bool(names) and all(os.path.exists(os.path.join(os.path.dirname(path), name.strip())) for name in names)
 
 
-def _may_hold_pickle(path: str, head: bytes, file: io.FileIO, size: int) -> bool:
+def _may_hold_pickle(path: str, head: bytes, file: io.FileIO) -> bool:
     """Tell whether a closer look is needed: cheap, and wrong in one direction only."""
-    if not size:
+    # Some file systems say of every file that its size is 0.
+    if not head:
         return False
     if path.lower().endswith(_MODEL_SUFFIXES):
         return True
     if head[0] in _BEGINNINGS and not head.startswith(_NO_MODELS):
         return True
-    if head[257:262] == b"ustar":
+    # Here and not above: a gate that finds only signed files needs none of it.
+    from . import archives
+
+    # The forms of which the first byte says nothing, by the checksum and the numbers of their headers.
+    if archives.is_headed(head):
         return True
-    file.seek(max(0, size - _TAIL_BYTES))
+    file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
     tail = file.read(_TAIL_BYTES)
     file.seek(0)
     return b"PK\x05\x06" in tail
@@ -317,6 +348,25 @@ def _foreign(candidate: Candidate, file: io.FileIO, size: int, expected: Expecta
     offset = None if worst is None else worst.offset
     finding = _finding("unsigned", f"{said} ({found.format}, {what}{more})", REFUSED if required else "warning", offset)
     return Checked(candidate.path, candidate.origin, None, (finding,), "UnsignedError", size=size)
+
+
+def _check_front(file: io.FileIO) -> None:
+    """Refuse a container in whose signatures an archive stands. Raises `FormatError`.
+
+    No signature covers them, and anybody can add one of a key that nobody knows. Readers of tar and zip do not mind what a file begins with, so
+    they would take another content from a file that a trusted key signed.
+    """
+    front = file.read(container.PREFIX.size + container.MAX_SIGNATURE_BLOCK_BYTES)
+    file.seek(0)
+    if not front.startswith(container.MAGIC) or len(front) < container.PREFIX.size:
+        return
+    from . import archives
+
+    *_, block_bytes, _ = container.PREFIX.unpack_from(front)
+    unsigned = front[: container.PREFIX.size + block_bytes]
+    # By chance both stand in so many bytes once in 2**30 files and more.
+    if archives.is_headed(front) or (b"PK\1\2" in unsigned and b"PK\5\6" in unsigned):
+        raise FormatError("the signatures of the container hold an archive, which nobody signed: who reads the file as tar or zip gets that instead")
 
 
 def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected: Expectations) -> Checked:

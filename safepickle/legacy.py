@@ -306,6 +306,8 @@ class Machine:
         self.stored: dict[int, tuple[Any, int]] = {}
         self.handed = 0
         self.beyond: tuple[int, str] | None = None
+        # Where the unpickler in C stops, and the one in Python, which joblib uses, goes on. That is followed, and then the program is refused.
+        self.parted: ProgramError | None = None
         # Where the frame ends that is open, if one is.
         self.frame_end: float = NEVER
         # Objects that stand for what the program says otherwise, each with the items that it has from the beginning.
@@ -318,7 +320,7 @@ class Machine:
         try:
             return self.run(), None
         except ProgramError as error:
-            return self.trace(ABSENT), error
+            return self.trace(ABSENT), self.parted or error
 
     def run(self) -> LegacyTrace:
         end = len(self.data)
@@ -354,6 +356,8 @@ class Machine:
                 )
         if self.frame_end not in (NEVER, self.pos):
             self.beyond_strict("a frame that does not end with the program")
+        if self.parted is not None:
+            raise self.parted
         return self.pop()
 
     def trace(self, root: Any) -> LegacyTrace:
@@ -377,6 +381,13 @@ class Machine:
 
     def refuse(self, what: str) -> NoReturn:
         raise ProgramError(f"at byte {self.at} of the program: {what}")
+
+    def part(self, what: str) -> None:
+        """Note down what `refuse` would tell, and go on as the unpickler in Python does."""
+        try:
+            self.refuse(what)
+        except ProgramError as error:
+            self.parted = self.parted or error
 
     def beyond_strict(self, what: str) -> None:
         if self.beyond is None:
@@ -600,7 +611,7 @@ class Machine:
         """load_frame: the bytes of the frame must be there. What stands in it may end elsewhere, and be another frame."""
         length = self.unsigned(8)
         if length > len(self.data) - self.pos:
-            self.refuse(f"FRAME says {length} bytes and only {len(self.data) - self.pos} follow")
+            self.part(f"FRAME says {length} bytes and only {len(self.data) - self.pos} follow")
         if self.frame_end is not NEVER:
             self.beyond_strict("a frame within a frame")
         self.frame_end = self.pos + length
@@ -745,13 +756,19 @@ class Machine:
 
     def load_float(self) -> None:
         """load_float: what overflows is an error, `inf` itself is not."""
-        text = self.number_line().partition(b"\0")[0]
+        line = self.number_line()
+        text = line.partition(b"\0")[0]
         finite = _DOUBLE.fullmatch(text) is not None
-        if not finite and _NOT_FINITE.fullmatch(text) is None:
-            self.refuse("FLOAT with a line that is not a number")
-        value = float(text)
-        if finite and value in (float("inf"), float("-inf")):
-            self.refuse("FLOAT with a number that is too large")
+        if finite or _NOT_FINITE.fullmatch(text) is not None:
+            value = float(text)
+            if finite and value in (float("inf"), float("-inf")):
+                self.part("FLOAT with a number that is too large")
+        else:
+            try:
+                value = float(line)
+            except ValueError:
+                self.refuse("FLOAT with a line that is not a number")
+            self.part("FLOAT with a line that is not a number as C has them")
         self.push(value)
 
     def load_binfloat(self) -> None:

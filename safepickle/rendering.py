@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 from .container import Info
 from .errors import escaped
 from .findings import Finding, Report
-from .reporting import Rule, Scanned, as_sarif, fingerprint, uri_of, whole
+from .reporting import Rule, Scanned, as_sarif, fingerprint, json_of, uri_of, whole
 
 if TYPE_CHECKING:
     from .gate import Checked
@@ -30,7 +30,9 @@ __all__ = ["FORMATS", "RULES", "fields_of", "line_of", "said_of", "step_summary"
 
 _GREEN: Final = "32"
 _RED: Final = "1;31"
+# A summary of more than 1 MiB is not shown at all by GitHub.
 _MAX_ROWS: Final = 200
+_MAX_CELL: Final = 500
 
 _FETCH: Final = "Do not load the file. Fetch it again from where it was made, or find out who changed it."
 _AGAIN: Final = "Do not load the file. Find out who made it; if it is yours, sign it where the model is trained."
@@ -245,11 +247,11 @@ def _as_json(files: Sequence[Checked], version: str, root: str, code: int) -> st
         "passed_over": counts["passed over"],
         "exit_code": code,
     }
-    return json.dumps(value, indent=2) + "\n"
+    return json_of(value) + "\n"
 
 
 def _as_jsonl(files: Sequence[Checked], version: str, root: str, code: int) -> str:
-    return "".join(json.dumps(line_of(each)) + "\n" for each in files if not each.passed_over)
+    return "".join(json_of(line_of(each), None) + "\n" for each in files if not each.passed_over)
 
 
 def _as_sarif(files: Sequence[Checked], version: str, root: str, code: int) -> str:
@@ -263,12 +265,14 @@ def _as_sarif(files: Sequence[Checked], version: str, root: str, code: int) -> s
         **{status: counts[status] for status in (*_GOOD, "refused")},
         "passedOver": counts["passed over"],
     }
-    return json.dumps(log, indent=2) + "\n"
+    return json_of(log) + "\n"
 
 
 def _xml(text: str, quote: Callable[[str], str]) -> str:
     # XML 1.0 has no way to write most controls, not even as references, and no halves of characters.
-    return quote(re.sub("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", lambda match: ascii(match[0])[1:-1], text))
+    quoted = quote(re.sub("[^\t\n\x20-\x7e\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", lambda match: ascii(match[0])[1:-1], text))
+    # Two number signs, and two colons at the beginning of a line, are a command to those who read the logs of pipelines.
+    return re.sub(r"(?m)^(\s*):(?=:)", r"\1&#58;", quoted.replace("##", "#&#35;"))
 
 
 def _as_junit(files: Sequence[Checked], version: str, root: str, code: int) -> str:
@@ -345,7 +349,7 @@ def _as_gitlab(files: Sequence[Checked], version: str, root: str, code: int) -> 
                 "location": {"path": whole(_relative(each.path, root)), "lines": {"begin": 1}},
             }
         )
-    return json.dumps(value, indent=2) + "\n"
+    return json_of(value) + "\n"
 
 
 def step_summary(files: Sequence[Checked]) -> str:
@@ -366,7 +370,7 @@ def step_summary(files: Sequence[Checked]) -> str:
 def _cell(text: str) -> str:
     """Return text as code, in which GitHub finds no link, mention, emphasis or HTML; not even one that is written by references."""
     shown = escaped(text).replace("`", r"\x60").replace("|", r"\x7c")
-    return f"`{shown}`"
+    return f"`{shown[:_MAX_CELL]}{'...' if len(shown) > _MAX_CELL else ''}`"
 
 
 FORMATS: Final[Mapping[str, Callable[[Sequence[Checked], str, str, int], str]]] = {

@@ -19,7 +19,7 @@ from urllib.parse import quote
 from .errors import escaped
 from .findings import VERDICTS, Finding, Report
 
-__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "colours", "fingerprint", "summary", "text_of", "unread", "uri_of", "whole"]
+__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "colours", "fingerprint", "json_of", "summary", "text_of", "unread", "uri_of", "whole"]
 
 SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 INFORMATION: Final = "https://pypi.org/project/safepickle-ml/"
@@ -272,7 +272,7 @@ def as_json(files: Sequence[Scanned], version: str) -> str:
         "clean": sum(each.report.clean for each in files),
         "with_findings": sum(not each.report.clean for each in files),
     }
-    return json.dumps(value, indent=2) + "\n"
+    return json_of(value) + "\n"
 
 
 def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int, table: Mapping[str, Rule] = RULES) -> str:
@@ -306,7 +306,7 @@ def as_sarif(files: Sequence[Scanned], version: str, root: str, exit_code: int, 
         "columnKind": "unicodeCodePoints",
         "results": [result for each in files for result in _results(each, root, places)],
     }
-    return json.dumps({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2) + "\n"
+    return json_of({"$schema": SARIF_SCHEMA, "version": "2.1.0", "runs": [run]}) + "\n"
 
 
 def _rule(name: str, table: Mapping[str, Rule]) -> dict[str, Any]:
@@ -425,6 +425,11 @@ def _quoted(path: str) -> str:
     except UnicodeEncodeError:
         # No file has such a name.
         return quote(whole(plain))
+
+
+def json_of(value: Any, indent: int | None = 2) -> str:
+    """Return a value as JSON in which two number signs never stand together: the log of a pipeline would take a name with them for a command."""
+    return json.dumps(value, indent=indent).replace("##", r"#\u0023")
 
 
 def whole(text: str) -> str:

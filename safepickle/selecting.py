@@ -19,7 +19,9 @@ from .walking import GIT, kind, tree
 __all__ = ["STDIN", "Candidate", "Exclusion", "Found", "files", "listed"]
 
 STDIN: Final = "-"
+_GIT: Final = f"not looked at, since it is named {GIT}"
 _MAGIC: Final = re.compile(r"[*?\[]")
+_OTHER_NAMES: Final = "a symbolic link to a folder that is looked at under another name: what is expected of files by name was not checked here"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ def files(
     """Return the files that the paths name: files, folders with all below them, patterns (`*`, `?`, `[...]`, `**`), and "-" for stdin.
 
     `more` are paths of a list: files to be known by their content, none of them a pattern or stdin. What is below an
-    excluded folder is excluded. Symbolic links are followed where they are named, by a pattern too, unless it is `**` that finds them;
-    with `links` one to a file that is looked at anyway is a candidate under its own name, too.
+    excluded folder is excluded. Symbolic links are followed where they are named, by a pattern too, unless it is `**` that finds them.
+    `links` is for those to whom the name of a file matters: then a link to a file that is looked at anyway is a candidate under its own name,
+    too, and one to a folder is a problem unless links are followed and it is the first to that folder.
 
     Raises `ValueError`, with a sentence, for a path that does not exist, a pattern that matches nothing, and stdin named twice.
     """
@@ -78,8 +81,7 @@ def files(
     for path in paths:
         walk.add(path, named=True, pattern=True)
     for path in more:
-        # In a list it is a file called so.
-        walk.add(os.path.join(os.curdir, path) if path == STDIN else path, named=False, pattern=False)
+        walk.add(_plain(path), named=False, pattern=False)
     return Found(tuple(walk.candidates), tuple(dict.fromkeys(walk.origins)), tuple(walk.left_out))
 
 
@@ -87,6 +89,11 @@ def listed(data: bytes) -> list[str]:
     """Return the paths of a list: separated by NUL if there is one, otherwise one a line."""
     parts = data.split(b"\0") if b"\0" in data else [line.removesuffix(b"\r") for line in data.split(b"\n")]
     return [os.fsdecode(each) for each in parts if each]
+
+
+def _plain(path: str) -> str:
+    """Return the path of a file: in a list, in a folder and where a pattern finds it, one called - is that file and not stdin."""
+    return os.path.join(os.curdir, path) if path == STDIN else path
 
 
 _Test = Callable[[str, str], bool]
@@ -132,7 +139,7 @@ class _Walk:
         fixed = next(number for number, part in enumerate(parts) if _MAGIC.search(part))
         top = "/".join(parts[:fixed]) or ("/" if pattern.startswith("/") else "")
         rest = "/".join(parts[deep:])
-        for path in _expanded(top, parts[fixed:deep]):
+        for path in map(_plain, self.expanded(top, parts[fixed:deep], pattern)):
             if not rest:
                 self.whole(path, pattern, os.path.relpath(path, top or os.curdir).replace(os.sep, "/"), named=False)
             elif os.path.isdir(path or os.curdir):
@@ -140,12 +147,38 @@ class _Walk:
         if len(self.candidates) == before:
             raise ValueError(f"{pattern} matches no file")
 
+    def expanded(self, top: str, parts: Sequence[str], origin: str) -> Iterator[str]:
+        """Yield what is below `top` that matches, part by part, in order. As in a shell, links are followed; other than there, hidden names match."""
+        if not parts:
+            yield top
+            return
+        first, *rest = parts
+        if not _MAGIC.search(first):
+            path = os.path.join(top, first)
+            if not first or os.path.lexists(path):
+                yield from self.expanded(path, rest, origin)
+            return
+        matches = _compiled(first, anchored=True)
+        try:
+            names = sorted(os.listdir(top or os.curdir))
+        except OSError as error:
+            # What is no folder has nothing below it; in what may not be read there may be something that nobody looks at.
+            if os.path.isdir(top or os.curdir):
+                self.take(top or os.curdir, origin, top, named=False, problem=f"the folder cannot be read: {error.strerror}")
+            return
+        for name in filter(matches, names):
+            path = os.path.join(top, name)
+            if name == GIT and os.path.isdir(path):
+                self.left_out.append((path, _GIT))
+            else:
+                yield from self.expanded(path, rest, origin)
+
     def below(self, folder: str, origin: str, top: str, wanted: Callable[[str], bool] | None, base: str | None = None) -> None:
         """Add what is below a folder, in order: all, or what is wanted by its path below `base`."""
         start = folder if base is None else base
 
         def shown(path: str) -> str:
-            return os.path.relpath(path) if folder == os.curdir else path
+            return _plain(os.path.relpath(path)) if folder == os.curdir else path
 
         def relative(path: str) -> str:
             return os.path.relpath(path, top or os.curdir).replace(os.sep, "/")
@@ -156,16 +189,15 @@ class _Walk:
             wanted=None if wanted is None else lambda path: wanted(os.path.relpath(path, start).replace(os.sep, "/")),
         )
         self.left_out += [(shown(path), "excluded") for path in found.excluded]
-        self.left_out += [(shown(path), "not looked at, since it is named .git") for path in found.skipped]
+        self.left_out += [(shown(path), _GIT) for path in found.skipped]
         own = [path for path in found.links if self.links and os.path.isfile(path)]
+        folders = [(path, _OTHER_NAMES) for path in found.links if self.links and path not in own]
         self.left_out += [
-            (shown(path), "a symbolic link, not followed: what it leads to is looked at under its own name")
-            for path in found.links
-            if path not in own
+            (shown(path), "a symbolic link, not followed: what it leads to is looked at under its own name") for path in found.links if not self.links
         ]
         for path in [*found.files, *own]:
             self.candidates.append(Candidate(shown(path), origin, relative(path), named=False))
-        for path, problem in sorted(found.special):
+        for path, problem in sorted([*found.special, *folders]):
             link = self.follow and os.path.islink(path)
             if not (link and os.path.isdir(path)):
                 self.take(shown(path), origin, relative(path), named=False, problem=problem)
@@ -175,39 +207,21 @@ class _Walk:
             if (status.st_dev, status.st_ino) not in self.seen:
                 self.seen.add((status.st_dev, status.st_ino))
                 self.below(shown(path), origin, top, wanted, start)
+            elif self.links:
+                self.candidates.append(Candidate(shown(path), origin, relative(path), named=False, problem=_OTHER_NAMES))
 
     def take(self, path: str, origin: str, relative: str, *, named: bool, problem: str = "") -> None:
         if self.excluded(path, relative):
             self.left_out.append((path, "excluded"))
             return
-        if self.follow and problem and os.path.islink(path):
+        # A list and a pattern name what somebody committed, such as a link to a pipe, which would be waited for. What leads nowhere says so itself.
+        if (self.follow and problem and os.path.islink(path)) or not (named or problem):
             with contextlib.suppress(OSError):
                 problem = kind(os.stat(path).st_mode)
         self.candidates.append(Candidate(path, origin, relative, named, problem))
 
     def excluded(self, path: str, relative: str) -> bool:
         return any(test(path, relative) for test in self.exclude)
-
-
-def _expanded(top: str, parts: Sequence[str]) -> Iterator[str]:
-    """Yield what is below `top` that matches, part by part, in order. As in a shell, links are followed; other than there, hidden names match."""
-    if not parts:
-        yield top
-        return
-    first, *rest = parts
-    if not _MAGIC.search(first):
-        path = os.path.join(top, first)
-        if not first or os.path.lexists(path):
-            yield from _expanded(path, rest)
-        return
-    matches = _compiled(first, anchored=True)
-    try:
-        names = sorted(os.listdir(top or os.curdir))
-    except OSError:
-        return
-    for name in names:
-        if matches(name) and name != GIT:
-            yield from _expanded(os.path.join(top, name), rest)
 
 
 def _tested(exclusion: Exclusion) -> _Test:
@@ -221,25 +235,38 @@ def _tested(exclusion: Exclusion) -> _Test:
 def _compiled(text: str, *, anchored: bool = False) -> Callable[[str], bool]:
     """Return a test of paths with slashes: whether the pattern matches the path, or a folder that it is in."""
     pattern = text.replace(os.sep, "/").rstrip("/")
-    made, at = "", 0
+    made: list[str] = []
+    at = 0
+    # Where the last star of this part of the path stands in what is made.
+    star: int | None = None
     while at < len(pattern):
         each = pattern[at]
         at += 1
         if pattern.startswith("**/", at - 1) and (at == 1 or pattern[at - 2] == "/"):
-            made, at = made + "(?:[^/]+/)*", at + 2
+            made.append("(?:[^/]+/)*")
+            at += 2
+        elif each == "*" and pattern.startswith("*", at):
+            made.append(".*")
+            at, star = at + 1, None
         elif each == "*":
-            whole = pattern.startswith("*", at)
-            made, at = made + (".*" if whole else "[^/]*"), at + whole
+            if star is not None:
+                # What is between two stars is taken where it stands first, and not tried anywhere else: names would be chosen that take hours.
+                made[star] = "(?>[^/]*?"
+                made.append(")")
+            star = len(made)
+            made.append("[^/]*")
         elif each == "?":
-            made += "[^/]"
+            made.append("[^/]")
         elif each == "[" and (end := pattern.find("]", at + 1)) > 0:
             inner = pattern[at:end].replace("\\", r"\\").replace("[", r"\[")
-            made, at = f"{made}[{'^' + inner[1:] if inner[:1] == '!' else inner}]", end + 1
+            made.append(f"(?!/)[{'^' + inner[1:] if inner[:1] == '!' else inner}]")
+            at = end + 1
         else:
-            made += re.escape(each)
+            made.append(re.escape(each))
+            star = None if each == "/" else star
     start = "" if anchored or "/" in pattern else "(?:.*/)?"
     try:
-        wanted = re.compile(rf"{start}{made}(?:/.*)?", re.DOTALL)
+        wanted = re.compile(rf"{start}{''.join(made)}(?:/.*)?", re.DOTALL)
     except re.error:
         raise ValueError(f"{text} is not a pattern of paths") from None
     return lambda path: wanted.fullmatch(path) is not None

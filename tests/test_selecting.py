@@ -1,9 +1,13 @@
 """Which files a command is about: nothing that somebody would load is passed over because of how it is named or linked."""
 
+import fnmatch
 import os
+import random
+import re
 
 import pytest
 
+from safepickle import selecting
 from safepickle.selecting import Exclusion, files
 
 
@@ -28,7 +32,8 @@ ALL = {".hidden/f.spkl", "a.spkl", "b.txt", "one/c.spkl", "one/deep/d.spkl", "tw
 
 def test_a_folder_is_all_below_it_but_git(tree):
     assert found(".") == dict.fromkeys(ALL, "")
-    assert (".git", "not looked at, since it is named .git") in files(["."]).left_out
+    for path in (".", "*"):
+        assert (".git", "not looked at, since it is named .git") in files([path]).left_out
 
 
 @pytest.mark.parametrize(
@@ -146,7 +151,9 @@ def test_a_folder_that_cannot_be_read_is_a_problem_whatever_the_pattern(tree, mo
         return real(path)
 
     monkeypatch.setattr(os, "scandir", denied)
-    for pattern in (".", "**/*.spkl", "one"):
+    listed = os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: denied(path) if os.path.basename(path) == "deep" else listed(path))
+    for pattern in (".", "**/*.spkl", "one", "one/d*/*.spkl"):
         assert found(pattern)["one/deep"] == "the folder cannot be read: Permission denied"
 
 
@@ -166,3 +173,27 @@ def test_what_is_missing_or_read_twice_is_an_error(tree):
 def test_a_file_called_like_stdin_in_a_list_is_that_file(tree):
     (tree / "-").touch()
     assert [(each.path, each.named) for each in files([], more=["-"]).candidates] == [("./-", False)]
+
+
+def test_a_file_called_like_stdin_in_a_folder_or_found_by_a_pattern_is_that_file(tree):
+    """Its content would be taken for that of stdin, which is empty in a pipeline, so that nobody would have looked at the file."""
+    (tree / "-").touch()
+    assert set(found(".")) == ALL | {"./-"}
+    assert found("?") == found("[-]") == {"./-": ""}
+    assert found("**")["./-"] == ""
+
+
+def test_a_pattern_with_many_stars_is_matched_without_trying_every_place(tree):
+    """Whoever names a file would otherwise choose one for which a pattern of the project takes hours."""
+    (tree / ("_" * 250)).touch()
+    (tree / "a_b_c_d_e_f_g.csv").touch()
+    assert set(found(".", exclude=[Exclusion("*_*_*_*_*_*_*.csv")])) == ALL | {"_" * 250}
+    assert set(found("*_*_*_*_*_*_*.csv")) == {"a_b_c_d_e_f_g.csv"}
+
+
+def test_stars_match_as_in_the_standard_library(tree):
+    choice = random.Random(7)
+    for _ in range(3000):
+        pattern = re.sub(r"\*+", "*", "".join(choice.choices(["*", "?", "a", "b", "[ab]", "[!a]"], k=choice.randint(1, 8))))
+        name = "".join(choice.choices("aabc", k=choice.randint(1, 8)))
+        assert selecting._compiled(pattern, anchored=True)(name) == fnmatch.fnmatchcase(name, pattern), (pattern, name)
