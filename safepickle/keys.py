@@ -560,7 +560,7 @@ def read_key(uri: str) -> Key:
                 "or use from_text() of its class where it really must be text"
             )
         raise KeyringError(f"a key is named by a URI, {_URIS}; a password or other text is not a key")
-    if _TEXT_FORM.search(rest):
+    if _TEXT_FORM.search(rest) or "-----BEGIN" in rest:
         raise KeyringError(f"'{scheme}:' is followed by what looks like a key itself: a URI says where the key is, as in 'env:NAME'")
     if not rest:
         raise KeyringError(f"'{scheme}:' names nothing: write {_URIS}")
