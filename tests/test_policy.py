@@ -135,6 +135,9 @@ RULE = '[[rule]]\nnames = ["mycorp:Clip"]\nverbs = ["new", "state"]\nreason = "t
     [
         ("names = [", "not TOML"),
         ("\xff", "not TOML"),
+        ("a = " + "9" * 5_000, "not TOML"),
+        ("a = " + "[" * 3_000, "not TOML"),
+        (RULE + f"args = [[{'[' * 400}{']' * 400}]]\n", "nested too deep|not TOML"),
         (RULE.replace("two floats", ""), "reason is blank"),
         (RULE.replace("two floats", "  "), "reason is blank"),
         (RULE.replace('reason = "two floats"\n', ""), "reason is blank"),
@@ -146,6 +149,8 @@ RULE = '[[rule]]\nnames = ["mycorp:Clip"]\nverbs = ["new", "state"]\nreason = "t
         (RULE + "trusted = true\n", "a rule has no trusted"),
         (RULE + 'args = [["integer"]]\n', "is no kind of value"),
         (RULE + 'args = [["int", "@nope"]]\n', "is not a pattern"),
+        (RULE + "args = [[\"b'\xc3\xa9'\"]]\n", "is no byte string"),
+        (RULE + f'args = [["{"9" * 5_000}"]]\n', "a number of 5000 digits"),
         (RULE + 'args = ["int"]\n', "each a list"),
         (RULE + "args = [[1.5]]\n", "is not a pattern"),
         (RULE + 'check = "nothing"\n', "there is no check"),
