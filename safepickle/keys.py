@@ -722,7 +722,7 @@ def _mldsa() -> Any:
 
 def _wrapped(what: str, make: Callable[[], Any]) -> Any:
     """Return what `make` makes; what the library refuses is a `KeyringError` without any of the bytes."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 
     try:
         return make()
@@ -730,7 +730,8 @@ def _wrapped(what: str, make: Callable[[], Any]) -> Any:
         raise
     except UnsupportedAlgorithm:
         raise KeyringError(f"the installed cryptography cannot use this {what}: pip install --upgrade cryptography") from None
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, InternalError):
+        # The last is what OpenSSL makes of PEM with an Ed25519 key of another length.
         raise KeyringError(f"this is not a valid {what}") from None
 
 

@@ -291,6 +291,16 @@ def test_a_pem_that_is_no_key_by_its_length_is_not_looked_at(read: Any):
             form.from_text("spk1_" + "0" * 16 + "_" + "A" * 100_000)
 
 
+@pytest.mark.parametrize("length", [0, 1, 31, 33])
+def test_an_ed25519_key_of_another_length_in_pem_is_a_keyring_error(length: int):
+    """OpenSSL reports it by an error that the library does not expect: `cryptography.exceptions.InternalError`."""
+    der = bytes.fromhex("020100300506032b6570") + bytes((4, length + 2, 4, length)) + bytes(range(length))
+    text = base64.b64encode(bytes((0x30, len(der))) + der).decode()
+    for read in (PrivateKey.from_pem, lambda data: parse_key(data, "a file")):
+        with pytest.raises(KeyringError, match="not a valid private key"):
+            read(f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n".encode())
+
+
 @pytest.mark.parametrize("suite", [ED25519, ECDSA_P256, HYBRID])
 def test_a_private_key_in_pem_that_was_passed_for_a_name_is_not_repeated(suite: str):
     """Half of a line of PEM is the head of its DER, which is far less mixed than a key, so lines of every second key were taken for words."""

@@ -16,7 +16,7 @@ from safepickle import Policy, PolicyError, SafePickleError
 from safepickle.machine import Trace, trace
 from safepickle.policy import _PACKS, admit
 
-MAX_LEN = 4096
+MAX_LEN = 6144
 _FILE = Path(tempfile.mkdtemp(prefix="safepickle-fuzz-")) / "policy.toml"
 # Written down here once more: the names that run whatever they are given.
 NEVER = {"os", "posix", "nt", "subprocess", "builtins", "__builtin__", "sys", "importlib", "pickle", "_pickle", "runpy", "ctypes", "__main__", "code"}
