@@ -163,13 +163,20 @@ def windows(data: bytes) -> list[str]:
     """Return the stretches of a secret that no message may hold; nothing of a public key is one."""
     if b"PUBLIC" in data or b"spkpub" in data:
         return []
-    secret = [
-        "".join(line for line in each.splitlines() if not line.startswith("-----")) if each.startswith("-----") else each.rpartition("_")[2]
-        for each in (KEY.to_text(), *(key.to_text() for key in (EDWARDS, CURVE)), EDWARDS.to_pem().decode(), CURVE.to_pem().decode())
-    ]
-    given = data.decode("latin-1")
-    # What every PEM of a kind begins with is no secret: the last 40 characters are.
-    return [each[at : at + WINDOW] for each in secret for at in range(max(len(each) - 40, 0), len(each) - WINDOW) if each[at : at + WINDOW] in given]
+    told = data.decode("latin-1")
+    return [window for window in SECRET if window in told]
+
+
+def stretches() -> Iterator[str]:
+    for key in (KEY, SECOND, EDWARDS, CURVE, BOTH):
+        yield key.to_text().rpartition("_")[2]
+        for block in key.to_pem().decode().split("-----BEGIN ")[1:] if isinstance(key, PrivateKey) else ():
+            first, *more = [line for line in block.splitlines()[1:] if not line.startswith("-----")]
+            # What every PEM of a kind begins with is no secret.
+            yield from (first[30:], *more)
+
+
+SECRET = sorted({each[at : at + WINDOW] for each in stretches() for at in range(len(each) - WINDOW + 1)})
 
 
 def frames(step: TracebackType | None) -> Iterator[str]:
