@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import io
 import sys
+from pathlib import Path
 
 import atheris
 
@@ -21,7 +23,17 @@ def main() -> None:
 
         # Looked up when it is called: Fuzz() puts another one in its place.
         more["custom_mutator"] = mutator(*module.mutation(), lambda data, most: atheris.Mutate(data, most))
-    atheris.Setup([sys.argv[0], f"-max_len={module.MAX_LEN}", *options], module.run, **more)
+    prefix = next((each.partition("=")[2] for each in options if each.startswith("-artifact_prefix=")), "")
+
+    def one(data: bytes) -> None:
+        try:
+            module.run(data)
+        except BaseException:
+            # Under the name that libFuzzer gives it, which does not always come to that once Python has raised.
+            Path(f"{prefix}crash-{hashlib.sha1(data, usedforsecurity=False).hexdigest()}").write_bytes(data)
+            raise
+
+    atheris.Setup([sys.argv[0], f"-max_len={module.MAX_LEN}", *options], one, **more)
     atheris.Fuzz()
 
 

@@ -51,7 +51,7 @@ def fuzz(name: str, seconds: int, work: Path, jobs: int = 1) -> Result:
     found = tuple(str(path) for path in sorted(set(crashes.iterdir()) - before))
     status = [tuple(map(int, each)) for each in _STATUS.findall(done.stdout)] or [(0, 0, 0, 0)]
     if done.returncode and not found:
-        raise SystemExit(f"{name} did not run:\n{done.stdout[-3000:]}")
+        raise SystemExit(f"{name} did not run (status {done.returncode}):\n{done.stdout[-3000:]}")
     for each in found:
         _, mark, told = done.stdout.partition("=== Uncaught Python exception: ===")
         told = told.partition("==")[0] if mark else done.stdout[-2000:]
