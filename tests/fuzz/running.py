@@ -54,7 +54,7 @@ def fuzz(name: str, seconds: int, work: Path, jobs: int = 1) -> Result:
         raise SystemExit(f"{name} did not run (status {done.returncode}):\n{done.stdout[-3000:]}")
     for each in found:
         _, mark, told = done.stdout.partition("=== Uncaught Python exception: ===")
-        told = told.partition("==")[0] if mark else done.stdout[-2000:]
+        told = told.partition("\n==")[0] if mark else done.stdout[-2000:]
         Path(each).with_suffix(".txt").write_text(f"python -m tests.fuzz {name} --replay {each}\n\n{told.strip()}\n", "utf-8")
     runs, cov, ft, corpus = status[-1]
     return Result(name, seconds_taken, runs, cov, ft, corpus, found)

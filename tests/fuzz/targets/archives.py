@@ -27,7 +27,7 @@ from hostile import files
 
 from fuzz import programs
 from fuzz.watching import harmless, importing_nothing
-from safepickle import Limits, Policy, archives, scan
+from safepickle import Limits, Policy, SafePickleError, adopt, archives, scan
 from safepickle.errors import LimitError
 from safepickle.findings import VERDICTS
 
@@ -58,9 +58,23 @@ def run(data: bytes) -> None:
         assert each.offset is None or each.offset >= 0
         assert each.message.isprintable() or "\n" in each.message, f"a finding says {each.message!r}"
     assert all(0 <= each.offset < each.end for each in report.programs)
+    if report.verdict == "within policy":
+        adopted(data)
     taken_out(data)
     if report.clean:
         calls_nothing(data, report.verdict, 0)
+
+
+def adopted(data: bytes) -> None:
+    """What is within the policy is not refused for what it does, if it is of a kind that is adopted at all."""
+    try:
+        with harmless():
+            adopt(io.BytesIO(data), policy=POLICY, limits=LIMITS)
+    except SafePickleError as error:
+        refusals = getattr(error, "refusals", ())
+    else:
+        refusals = ()
+    assert not refusals, f"within the policy, and refused: {refusals}"
 
 
 # --- what other readers see -----------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from fuzz import programs
 from fuzz.mutating import operations
 from fuzz.watching import harmless, importing_nothing
 from safepickle import Limits, Policy, SafePickleError
-from safepickle.machine import ByteArray, Dict, FrozenSet, List, Made, Set, Trace, trace
+from safepickle.legacy import trace_legacy
+from safepickle.machine import ABSENT, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, trace
 from safepickle.pickling import built, resolve
 from safepickle.policy import admit
 
@@ -47,6 +48,7 @@ def run(data: bytes) -> None:
         except SafePickleError:
             return
         within(found)
+        as_legacy(program, count, found)
         try:
             admitted = admit(found, POLICY)
         except SafePickleError:
@@ -76,6 +78,22 @@ def within(found: Trace) -> None:
     assert all(len(part) <= LIMITS.name_length for name in found.globals if not name.derived for part in name.key)
     integers = [part for value in seen.values() for part in parts(value) if type(part) is int]
     assert all(part.bit_length() <= 8 * LIMITS.integer_bytes for part in integers)
+
+
+def as_legacy(program: bytes, count: int, found: Trace) -> None:
+    """What the strict machine takes the legacy machine takes too, which is compared with CPython: both tell of the same deeds."""
+    other = trace_legacy(program, buffers=BUFFERS[:count], fix_imports=False)
+    assert other.end == len(program)
+    assert other.left_over == 0
+    assert other.buffers_used == count
+    # What is called for an attribute of a name is a dotted name to the one, and an object to the other.
+    deeds = [(deed.kind, deed.target.key, len(deed.given)) for deed in other.deeds if deed.kind in ("call", "new") and type(deed.target) is Global]
+    made = [(each.how, each.callee.key, len(each.args)) for each in found.made if not each.callee.derived]
+    told = [sorted(each for each in deed if each[1] != ("builtins", "getattr")) for deed in (made, deeds)]
+    assert told[0] == told[1], "the machines disagree"
+    states = sum(each.state is not ABSENT for each in found.made)
+    assert states == sum(deed.kind == "build" for deed in other.deeds)
+    assert {name.key for name in found.globals if not name.derived} == {name.key for name in other.globals}
 
 
 def parts(value: Any) -> list[Any]:
