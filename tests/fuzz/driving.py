@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import os
 import sys
 from pathlib import Path
 
@@ -33,7 +34,9 @@ def main() -> None:
             Path(f"{prefix}crash-{hashlib.sha1(data, usedforsecurity=False).hexdigest()}").write_bytes(data)
             raise
 
-    atheris.Setup([sys.argv[0], f"-max_len={module.MAX_LEN}", *options], one, **more)
+    # How libFuzzer is to start this again, which it does to merge and for several jobs.
+    program = os.environ.get("FUZZ_PROGRAM", sys.argv[0])
+    atheris.Setup([program, f"-max_len={module.MAX_LEN}", *options], one, **more)
     atheris.Fuzz()
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -62,17 +63,20 @@ def fuzz(name: str, seconds: int, work: Path, jobs: int = 1) -> Result:
 
 def run(name: str, options: Sequence[str], crashes: Path, *folders: Path) -> subprocess.CompletedProcess[str]:
     words = FOLDER / f"{name}.dict"
-    command = [
-        sys.executable, "-W", "ignore", "-m", "fuzz.driving", name, f"-rss_limit_mb={MEGABYTES}", f"-timeout={SECONDS_EACH}",
-        f"-artifact_prefix={crashes}/{name}-", *([f"-dict={words}"] if words.exists() else []), *options, *map(str, folders),
-    ]  # fmt: skip
+    command = [sys.executable, "-W", "ignore", "-m", "fuzz.driving", name]
+    more = [f"-rss_limit_mb={MEGABYTES}", f"-timeout={SECONDS_EACH}", f"-artifact_prefix={crashes}/{name}-"]
+    more += [f"-dict={words}"] if words.exists() else []
     path = os.pathsep.join([str(FOLDER.parent), str(FOLDER.parents[1])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTHONHASHSEED": "0"}
-    # The targets write the files that they read. In memory, where there is such a place.
-    with tempfile.TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as folder:
+    # The targets write the files that they read: in memory, where there is such a place.
+    memory = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory(dir=memory) as files:
+        program = Path(folder) / "program"
+        program.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', "utf-8")
+        program.chmod(0o700)
         return subprocess.run(
-            command,
-            env={**environment, "TMPDIR": folder},
+            [*command, *more, *options, *map(str, folders)],
+            env={**environment, "TMPDIR": files, "FUZZ_PROGRAM": str(program)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -90,8 +94,9 @@ def merge(name: str, work: Path) -> tuple[int, int]:
     with tempfile.TemporaryDirectory() as folder:
         merged = Path(folder) / "merged"
         merged.mkdir()
-        done = run(name, ["-merge=1"], Path(folder), merged, *kept(name)[:1], work / f"fuzz-corpus-{name}")
-        if done.returncode:
+        (work / f"fuzz-corpus-{name}").mkdir(parents=True, exist_ok=True)
+        done = run(name, ["-set_cover_merge=1"], Path(folder), merged, *kept(name)[:1], work / f"fuzz-corpus-{name}")
+        if done.returncode or not any(merged.iterdir()):
             raise SystemExit(f"{name} was not merged:\n{done.stdout[-3000:]}")
         found = sorted((path.read_bytes() for path in merged.iterdir()), key=lambda data: (len(data), data))
     write_seeds(name, found)
