@@ -15,7 +15,7 @@ from pathlib import Path
 import fuzz
 import pytest
 from fuzz.feeding import Feed
-from fuzz.mutating import mutator, operations
+from fuzz.mutating import by_operations, corrected, operations
 from fuzz.watching import DeedError, harmless
 
 pytest.importorskip("sklearn", reason="the programs are those of small models")
@@ -82,12 +82,33 @@ def test_operations_are_the_whole_of_the_bytes():
 
 
 def test_mutations_keep_the_choices_and_the_size_and_are_those_of_their_seed():
-    mutate = mutator(2, [b"N", b"]"], lambda data, most: data)
+    mutate = by_operations(2, [b"N", b"]"], lambda data, most: data)
     data = b"\1\2" + b"NN\x86."
     made = [mutate(data, 8, seed) for seed in range(100)]
     assert len(set(made)) > 20
     assert all(each[:2] == b"\1\2" and len(each) <= 8 for each in made)
     assert made == [mutate(data, 8, seed) for seed in range(100)]
+
+
+def test_checksums_are_those_that_the_formats_have(tmp_path):
+    import io
+    import tarfile
+
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as archive:
+        archive.addfile(tarfile.TarInfo("a"))
+    data = out.getvalue()
+    assert corrected(data) == data
+    assert corrected(b"b" + data[1:]) != b"b" + data[1:]
+    with tarfile.open(fileobj=io.BytesIO(corrected(b"b" + data[1:]))) as archive:
+        assert archive.getnames() == ["b"]
+    py7zr = pytest.importorskip("py7zr")
+    out = io.BytesIO()
+    with py7zr.SevenZipFile(out, "w") as packed:
+        packed.writestr(b"text", "a")
+    data = out.getvalue()
+    assert corrected(data) == data
+    assert corrected(data[:8] + bytes(4) + data[12:28] + bytes(4) + data[32:]) == data
 
 
 def test_a_deed_is_seen_even_if_whoever_does_it_hides_it(tmp_path):

@@ -19,11 +19,9 @@ def main() -> None:
     with atheris.instrument_imports(include=["safepickle"]), contextlib.redirect_stderr(io.StringIO()):
         module = importlib.import_module(f"fuzz.targets.{name}")
     more = {}
-    if hasattr(module, "mutation"):
-        from fuzz.mutating import mutator
-
+    if hasattr(module, "mutator"):
         # Looked up when it is called: Fuzz() puts another one in its place.
-        more["custom_mutator"] = mutator(*module.mutation(), lambda data, most: atheris.Mutate(data, most))
+        more["custom_mutator"] = module.mutator(lambda data, most: atheris.Mutate(data, most))
     prefix = next((each.partition("=")[2] for each in options if each.startswith("-artifact_prefix=")), "")
 
     def one(data: bytes) -> None:

@@ -1,11 +1,16 @@
-"""Mutations of pickle programs by operations, for libFuzzer to take turns with its own by bytes."""
+"""Mutations of pickle programs by operations, and of archives with their checksums, beside those of libFuzzer by bytes."""
 
 from __future__ import annotations
 
 import pickletools
 import random
+import zlib
 from collections.abc import Callable, Sequence
 
+Bytewise = Callable[[bytes, int], bytes]
+"""What libFuzzer does with bytes, given how many there may be."""
+Mutator = Callable[[bytes, int, int], bytes]
+"""The same, given a seed as well, as libFuzzer asks for it."""
 _KNOWN = {opcode.code.encode("latin-1") for opcode in pickletools.opcodes}
 
 
@@ -26,7 +31,7 @@ def operations(data: bytes) -> list[bytes]:
     return [*pieces, *([rest] if rest else [])]
 
 
-def mutator(prefix: int, pool: Sequence[bytes], bytewise: Callable[[bytes, int], bytes]) -> Callable[[bytes, int, int], bytes]:
+def by_operations(prefix: int, pool: Sequence[bytes], bytewise: Bytewise) -> Mutator:
     """Return a mutator for libFuzzer. The first `prefix` bytes are choices and no program; `pool` has operations to take from."""
 
     def mutate(data: bytes, max_size: int, seed: int) -> bytes:
@@ -56,3 +61,28 @@ def mutator(prefix: int, pool: Sequence[bytes], bytewise: Callable[[bytes, int],
         return (head + b"".join(steps))[:max_size]
 
     return mutate
+
+
+def with_checksums(bytewise: Bytewise) -> Mutator:
+    """Return a mutator for libFuzzer that mostly corrects the checksums of tar and 7z, behind which nothing would be reached otherwise."""
+
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        made = bytewise(data, max_size)
+        return corrected(made) if seed % 4 else made
+
+    return mutate
+
+
+def corrected(data: bytes) -> bytes:
+    """Return the bytes with the checksums of tar headers, and those of the two headers of 7z, as they should be."""
+    out = bytearray(data)
+    for at in range(0, len(out) - 511, 512):
+        if out[at + 257 : at + 262] == b"ustar":
+            total = sum(out[at : at + 148]) + 8 * 32 + sum(out[at + 156 : at + 512])
+            out[at + 148 : at + 156] = b"%06o\0 " % total
+    if out.startswith(b"7z\xbc\xaf\x27\x1c") and len(out) >= 32:
+        begin, size = (int.from_bytes(out[place : place + 8], "little") for place in (12, 20))
+        header = bytes(out[32 + begin : 32 + begin + size]) if begin + size < len(out) else bytes(out[32 + min(begin, len(out)) :])
+        out[28:32] = zlib.crc32(header).to_bytes(4, "little")
+        out[8:12] = zlib.crc32(bytes(out[12:32])).to_bytes(4, "little")
+    return bytes(out)

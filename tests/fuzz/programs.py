@@ -113,6 +113,8 @@ def pool() -> list[bytes]:
     asm.push(Call("collections:OrderedDict", items=(), pairs=("a", 1)))
     asm.push(New("collections:Counter", state={"a": 1})).push(Ref("builtins:getattr")).push(Let("x", [1])).push((1, 2, 3, 4)).push({1: 2}).push({1})
     found = {part for part, _ in asm.parts} | set(CODES.values())
+    # What `targets.machine` makes a long run of.
+    found |= {b"\xfe\xfe" + bytes((number,)) for number in range(14)}
     found |= {CODES["BINGET"] + bytes((index,)) for index in range(40)}
     for program in strict():
         found |= {step for step in operations(program)[:-1] if len(step) < 80}

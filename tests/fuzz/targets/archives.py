@@ -26,6 +26,7 @@ import differential
 from hostile import files
 
 from fuzz import programs
+from fuzz.mutating import Bytewise, Mutator, with_checksums
 from fuzz.watching import harmless, importing_nothing
 from safepickle import Limits, Policy, SafePickleError, adopt, archives, scan
 from safepickle.errors import LimitError
@@ -238,13 +239,8 @@ def seeds() -> Iterator[bytes]:
         from backports import zstd
 
         yield zstd.compress(good)
-    with contextlib.suppress(ImportError):
-        import py7zr
-
-        out = io.BytesIO()
-        with py7zr.SevenZipFile(out, "w") as packed:
-            packed.writestr(good, "a.pkl")
-        yield out.getvalue()
+    yield from tars(good)
+    yield from sevens(good)
     import numpy
 
     for array in (numpy.arange(3), numpy.array([1, None], object)):
@@ -254,3 +250,38 @@ def seeds() -> Iterator[bytes]:
         out = io.BytesIO()
         numpy.savez(out, a=array)
         yield out.getvalue()
+
+
+def tars(content: bytes) -> Iterator[bytes]:
+    for form, name in ((tarfile.PAX_FORMAT, "é" * 120), (tarfile.GNU_FORMAT, "x" * 120), (tarfile.USTAR_FORMAT, "a/" * 60 + "b")):
+        out = io.BytesIO()
+        with tarfile.open(fileobj=out, mode="w", format=form) as archive:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            info.pax_headers = {"size": str(len(content)), "GNU.sparse.major": "1"} if form == tarfile.PAX_FORMAT else {}
+            archive.addfile(info, io.BytesIO(content))
+            link = tarfile.TarInfo("link")
+            link.type, link.linkname = tarfile.SYMTYPE, "y" * (90 if form == tarfile.USTAR_FORMAT else 110)
+            archive.addfile(link)
+        yield out.getvalue().rstrip(b"\0") + bytes(1024)
+
+
+def sevens(content: bytes) -> Iterator[bytes]:
+    import py7zr
+
+    for method in ("COPY", "LZMA", "LZMA2", "BZIP2", "DEFLATE", "ZSTD", "DELTA", "X86"):
+        chain = [{"id": getattr(py7zr, f"FILTER_{'ZSTD' if method == 'ZSTD' else method}")}]
+        chain += [{"id": py7zr.FILTER_LZMA2}] if method in ("DELTA", "X86") else []
+        for coded in (False, True):
+            out = io.BytesIO()
+            with contextlib.suppress(Exception):
+                with py7zr.SevenZipFile(out, "w", filters=chain) as packed:
+                    packed.set_encoded_header_mode(coded)
+                    packed.writestr(content, "a.pkl")
+                    packed.writestr(b"", "empty")
+                    packed.writestr(b"text", "b")
+                yield out.getvalue()
+
+
+def mutator(bytewise: Bytewise) -> Mutator:
+    return with_checksums(bytewise)

@@ -23,6 +23,7 @@ from typing import Any
 import differential
 
 from fuzz import programs
+from fuzz.mutating import Bytewise, Mutator, by_operations
 from fuzz.targets.machine import LIMITS, POLICY, same
 from fuzz.watching import harmless
 from safepickle import ProgramError, SafePickleError, adopt
@@ -124,5 +125,5 @@ def seeds() -> Iterator[bytes]:
         yield bytes((2,)) + program
 
 
-def mutation() -> tuple[int, list[bytes]]:
-    return PREFIX, programs.pool()
+def mutator(bytewise: Bytewise) -> Mutator:
+    return by_operations(PREFIX, programs.pool(), bytewise)

@@ -14,7 +14,7 @@ from assembler import frame, op
 from outcomes import _Restricted
 
 from fuzz import programs
-from fuzz.mutating import operations
+from fuzz.mutating import Bytewise, Mutator, by_operations, operations
 from fuzz.watching import harmless, importing_nothing
 from safepickle import Limits, Policy, SafePickleError
 from safepickle.legacy import trace_legacy
@@ -25,11 +25,19 @@ from safepickle.policy import admit
 MAX_LEN = 4096
 PREFIX = 2
 LIMITS = Limits(
-    program_bytes=1 << 16, operation_bytes=1 << 16, objects=2_000, nesting=60, tuple_nodes=20_000, shared_parts=20_000, key_nodes=10_000, key_depth=8,
+    program_bytes=1 << 16, operation_bytes=1 << 15, objects=2_000, nesting=60, tuple_nodes=20_000, shared_parts=20_000, key_nodes=10_000, key_depth=8,
     colliding_keys=100_000, name_length=80, integer_bytes=1024,
 )  # fmt: skip
 POLICY = Policy.default()
 BUFFERS = (b"0123456789abcdef" * 4, b"", bytes(800))
+RUN = b"\xfe\xfe"
+RUNS = tuple(
+    each * (5000 // len(each))
+    for each in (
+        b"K\x01", b"N\x88\x89", b"M\x00\x01J\x00\x00\x01\x00", b"G" + bytes(8), b"\x8c\x01a\x94", b"\x8c\x00\x94C\x02xy\x94", b"\x8c\x01b\x94K\x02",
+        b"K\x03\x8c\x02\xc3\xa9\x94", b"\x8c\x01\xff\x94", b"M\x01\x00", b"\x8c\x01c", b"J\xff\xff\xff\xff", b"C\x01z\x94N", b"\x8c\x03K\x01.\x94",
+    )
+)  # fmt: skip
 KINDS = (List, Dict, Set, FrozenSet, ByteArray, Made)
 
 # What a program may import is there, so that what is imported beyond that shows.
@@ -40,7 +48,8 @@ warnings.simplefilter("ignore")
 def run(data: bytes) -> None:
     if len(data) < PREFIX:
         return
-    program = data[PREFIX:] if data[0] % 2 else frame(data[PREFIX:] + op("STOP"))
+    program = lengthened(data[PREFIX:])
+    program = program if data[0] % 2 else frame(program + op("STOP"))
     count = data[1] % (len(BUFFERS) + 1)
     with harmless(), importing_nothing():
         try:
@@ -61,6 +70,12 @@ def run(data: bytes) -> None:
             return
         expected = _Restricted(program, views(), resolve(admitted)).load()
     same(result, expected)
+
+
+def lengthened(data: bytes) -> bytes:
+    """Put a long run of constants, which the machine takes at once, in place of each mark and its number, the first few."""
+    head, *pieces = data.split(RUN, 3)
+    return head + b"".join(RUNS[piece[0] % len(RUNS)] + piece[1:] if piece else RUN for piece in pieces)
 
 
 def within(found: Trace) -> None:
@@ -129,6 +144,10 @@ def seeds() -> Iterator[bytes]:
             yield bytes((1, 0)) + program
     for program in programs.hostile():
         yield bytes((1, 0)) + program
+    for number in range(len(RUNS)):
+        run = RUN + bytes((number,))
+        yield from (bytes((0, 0)) + each for each in (b"](" + run + b"e", b"}(" + run + b"u", b"](" + run + b"NNeK\x01\x86", b"(" + run + b"t"))
+        yield bytes((0, 0)) + b"\x8f(" + run + b"\x90" + b"](" + run + b"h\x01e\x86"
     # A buffer as bytes, and as the memory of an array.
     array = b"\x8c\x13numpy._core.numeric\x8c\x0b_frombuffer\x93(\x97\x8c\x05numpy\x8c\x05dtype\x93\x8c\x03<f8\x85RK\x08\x85\x8c\x01CtR"
     yield bytes((0, 1)) + b"\x97"
@@ -136,5 +155,5 @@ def seeds() -> Iterator[bytes]:
     yield bytes((0, 1)) + array.replace(b"\x97", b"\x97\x98")
 
 
-def mutation() -> tuple[int, list[bytes]]:
-    return PREFIX, programs.pool()
+def mutator(bytewise: Bytewise) -> Mutator:
+    return by_operations(PREFIX, programs.pool(), bytewise)
