@@ -214,7 +214,8 @@ class Policy:
         except RecursionError:
             raise PolicyError(f"{os.fspath(path)}: a pattern is nested too deep") from None
         for rule in pack.rules:
-            for name in rule.names:
+            # What the names stand for as well: otherwise a rule could lend its own name to what no rule may name.
+            for name in (*rule.names, *rule.found_at):
                 _check_allowable(name, os.fspath(path))
                 if base.canonical(_split(name)) in base.rules:
                     raise PolicyError(f"{os.fspath(path)}: {name} has a built-in rule, and a policy cannot replace that")

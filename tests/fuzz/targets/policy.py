@@ -64,7 +64,8 @@ def run(data: bytes) -> None:
 def allowed(policy: Policy) -> None:
     for name, rule in policy.rules.items():
         if rule.pack == "user":
-            assert name[0].partition(".")[0] not in NEVER, f"{name} is allowed"
+            for each in (name[0], *rule.found_at):
+                assert each.partition(":")[0].partition(".")[0] not in NEVER, f"{name} is allowed"
             assert rule.reason.strip()
             assert all("*" not in each for each in name)
         else:
