@@ -29,7 +29,9 @@ __all__ = [
     "escaped",
 ]
 
-_KEY_TEXT: Final = re.compile(r"spk(?:pub|priv)?1_[A-Za-z0-9_+/=-]+|[0-9A-Fa-f]{48,}")
+# The last is base64 of DER that begins with a version, whose three bytes may stand in three ways: half of it is far from mixed.
+_KEY_TEXT: Final = re.compile(r"spk(?:pub|priv)?1_[A-Za-z0-9_+/=-]+|[0-9A-Fa-f]{48,}|M[A-Za-z0-9+/_-]{2,6}(?:CAQ|AgE|IBA)[A-Za-z0-9+/=_-]{20,}")
+_ARMOR: Final = re.compile("-----(?:BEGIN|END) ")
 _LONG: Final = re.compile(r"[A-Za-z0-9+/_=-]{32,}")
 _STRETCH: Final = re.compile(r"[a-z]+|[A-Z]+|[0-9]+|[^A-Za-z0-9]+")
 _ELIDED: Final = "<what looks like a key>"
@@ -38,8 +40,10 @@ _ELIDED: Final = "<what looks like a key>"
 def elided(text: str) -> str:
     """Return a name, path or message without what looks like a key: somebody may have passed the one for the other, and errors end in logs.
 
-    That is a textual key, hexadecimal of 24 bytes and more, and what is as long and as mixed as the base64 of a key.
+    That is a textual key, hexadecimal of 24 bytes and more, what is as long and as mixed as the base64 of a key, and all of a text with PEM in it.
     """
+    if _ARMOR.search(text):
+        return _ELIDED
     return _LONG.sub(_unless_words, _KEY_TEXT.sub(_ELIDED, text))
 
 

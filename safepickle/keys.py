@@ -560,7 +560,7 @@ def read_key(uri: str) -> Key:
                 "or use from_text() of its class where it really must be text"
             )
         raise KeyringError(f"a key is named by a URI, {_URIS}; a password or other text is not a key")
-    if _TEXT_FORM.search(rest):
+    if _TEXT_FORM.search(rest) or "-----BEGIN" in rest:
         raise KeyringError(f"'{scheme}:' is followed by what looks like a key itself: a URI says where the key is, as in 'env:NAME'")
     if not rest:
         raise KeyringError(f"'{scheme}:' names nothing: write {_URIS}")
@@ -722,7 +722,7 @@ def _mldsa() -> Any:
 
 def _wrapped(what: str, make: Callable[[], Any]) -> Any:
     """Return what `make` makes; what the library refuses is a `KeyringError` without any of the bytes."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
 
     try:
         return make()
@@ -730,7 +730,8 @@ def _wrapped(what: str, make: Callable[[], Any]) -> Any:
         raise
     except UnsupportedAlgorithm:
         raise KeyringError(f"the installed cryptography cannot use this {what}: pip install --upgrade cryptography") from None
-    except (ValueError, TypeError, OverflowError):
+    except (ValueError, TypeError, OverflowError, InternalError):
+        # The last is what OpenSSL makes of PEM with an Ed25519 key of another length.
         raise KeyringError(f"this is not a valid {what}") from None
 
 

@@ -202,15 +202,20 @@ class Policy:
         data = Path(path).read_bytes()
         try:
             table = tomllib.loads(data.decode("utf-8"))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except (ValueError, RecursionError) as error:
+            # ValueError is also that of an integer of too many digits.
             raise PolicyError(f"{os.fspath(path)} is not TOML: {error}") from None
         packs = table.pop("packs", list(DEFAULT_PACKS))
         if not isinstance(packs, list) or not all(isinstance(each, str) for each in packs):
             raise PolicyError(f"{os.fspath(path)}: packs is a list of names of built-in packs")
         base = _from_packs(tuple(packs))
-        pack = _parse_pack(table, os.fspath(path), base_kinds=_kinds(base.packs))
+        try:
+            pack = _parse_pack(table, os.fspath(path), base_kinds=_kinds(base.packs))
+        except RecursionError:
+            raise PolicyError(f"{os.fspath(path)}: a pattern is nested too deep") from None
         for rule in pack.rules:
-            for name in rule.names:
+            # What the names stand for as well: otherwise a rule could lend its own name to what no rule may name.
+            for name in (*rule.names, *rule.found_at):
                 _check_allowable(name, os.fspath(path))
                 if base.canonical(_split(name)) in base.rules:
                     raise PolicyError(f"{os.fspath(path)}: {name} has a built-in rule, and a policy cannot replace that")
@@ -677,6 +682,8 @@ def _shape(value: Any) -> str:
 
 
 _MAX_LENGTH: Final = 1 << 63
+# Far below the digits at which int() gives up.
+_MAX_DIGITS: Final = 100
 
 
 def _is_shape(value: Any, judge: _Judge) -> bool:
@@ -769,6 +776,8 @@ def _compile_alternative(text: str, kinds: Mapping[str, str], where: str) -> Mat
         literal: Any = text[1:-1]
         return lambda value, judge: type(value) is str and value == literal
     if text.startswith("b'"):
+        if not text.isascii():
+            raise PolicyError(f"{where}: {text} is no byte string: its characters are those of ASCII")
         literal = text[2:-1].encode("ascii")
         return lambda value, judge: type(value) is bytes and value == literal
     if text[0] == "@":
@@ -780,6 +789,8 @@ def _compile_alternative(text: str, kinds: Mapping[str, str], where: str) -> Mat
         maker = _split(text[1:-1])
         return lambda value, judge: type(value) is Made and judge.name_of(value.callee) == maker
     if text[0] in "-0123456789":
+        if len(text) > _MAX_DIGITS:
+            raise PolicyError(f"{where}: a number of {len(text)} digits is none that a rule is about")
         number = int(text)
         return lambda value, judge: type(value) is int and value == number
     if text in kinds:

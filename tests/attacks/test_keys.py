@@ -43,7 +43,7 @@ from safepickle import (
 )
 from safepickle.errors import elided
 from safepickle.files import toml_table
-from safepickle.keys import ED25519, as_key, parse_key
+from safepickle.keys import ECDSA_P256, ED25519, HYBRID, as_key, parse_key
 
 TRAINER, APPROVER, THIRD = (PrivateKey.generate() for _ in range(3))
 NOW = datetime.now(UTC)
@@ -289,6 +289,37 @@ def test_a_pem_that_is_no_key_by_its_length_is_not_looked_at(read: Any):
     for form in (SecretKey, PrivateKey, PublicKey):
         with pytest.raises(KeyringError):
             form.from_text("spk1_" + "0" * 16 + "_" + "A" * 100_000)
+
+
+@pytest.mark.parametrize("length", [0, 1, 31, 33])
+def test_an_ed25519_key_of_another_length_in_pem_is_a_keyring_error(length: int):
+    """OpenSSL reports it by an error that the library does not expect: `cryptography.exceptions.InternalError`."""
+    der = bytes.fromhex("020100300506032b6570") + bytes((4, length + 2, 4, length)) + bytes(range(length))
+    text = base64.b64encode(bytes((0x30, len(der))) + der).decode()
+    for read in (PrivateKey.from_pem, lambda data: parse_key(data, "a file")):
+        with pytest.raises(KeyringError, match="not a valid private key"):
+            read(f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n".encode())
+
+
+@pytest.mark.parametrize("suite", [ED25519, ECDSA_P256, HYBRID])
+def test_a_private_key_in_pem_that_was_passed_for_a_name_is_not_repeated(suite: str):
+    """Half of a line of PEM is the head of its DER, which is far less mixed than a key, so lines of every second key were taken for words."""
+    for number in range(8):
+        seed = hashlib.sha256(b"%d" % number).digest() + hashlib.sha256(b"another of %d" % number).digest()
+        try:
+            pem = PrivateKey(suite, seed if suite == HYBRID else seed[:32]).to_pem().decode()
+        except KeyringError as error:
+            pytest.skip(f"{error}")
+        bare = "".join(line for line in pem.splitlines() if not line.startswith("-"))
+        secret = [line[at : at + 12] for line in pem.splitlines() for at in range(30, len(line) - 11) if not line.startswith("-")]
+        assert len(secret) > 20
+        for given in (pem, pem.strip(), pem[5:], pem.partition("\n")[2], bare, pem.replace("\n", " ")):
+            for call in (read_key, Keyring.read):
+                for uri in (given, f"env:{given}", f"file:{given}", f"keyring:{given}"):
+                    with pytest.raises((KeyringError, OSError)) as caught:
+                        call(uri)
+                    assert not isinstance(caught.value, KeyringError) or not [part for part in secret if part in str(caught.value)]
+            assert not [part for part in secret if part in elided(f"the file {given}")]
 
 
 def test_messages_about_key_uris_name_every_kind():
