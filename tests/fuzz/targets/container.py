@@ -17,15 +17,32 @@ from typing import Any
 
 import independent
 import make_vectors
-from make_vectors import BOTH, CURVE, EDWARDS, KEY, NOW, PROGRAM, SECOND, STRANGER, assembled, body, canonical, entry, framed, header, pair_entry
+from make_vectors import (
+    BOTH_SEEDS,
+    CURVE,
+    EDWARDS,
+    KEY,
+    NOW,
+    PROGRAM,
+    SECOND,
+    STRANGER,
+    assembled,
+    body,
+    canonical,
+    entry,
+    framed,
+    header,
+    pair_entry,
+)
 
 from fuzz.feeding import Feed
-from safepickle import Keyring, chunks, container
+from safepickle import Keyring, PrivateKey, chunks, container
 from safepickle.errors import AuthenticationError, FormatError, LimitError
-from safepickle.keys import SUITES
+from safepickle.keys import HYBRID, SUITES
 
 MAX_LEN = 8192
 BODY_BYTES = 1 << 22
+BOTH = PrivateKey(HYBRID, BOTH_SEEDS)
 PUBLIC = (EDWARDS.public_key(), CURVE.public_key(), BOTH.public_key())
 RINGS = (
     (Keyring(None, KEY, SECOND, *PUBLIC[:2]), [KEY.to_text(), SECOND.to_text(), *(each.to_text() for each in PUBLIC[:2])]),

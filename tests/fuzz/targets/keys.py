@@ -15,16 +15,18 @@ from types import TracebackType
 from typing import Any
 from unittest import mock
 
-from make_vectors import BOTH, CURVE, EDWARDS, KEY, SECOND
+from make_vectors import BOTH_SEEDS, CURVE, EDWARDS, KEY, SECOND
 
 from fuzz.feeding import Feed
 from fuzz.watching import harmless
 from safepickle import Keyring, KeyringError, PrivateKey, PublicKey, SecretKey, Trusted, keys, read_key
+from safepickle.keys import HYBRID
 
 MAX_LEN = 8192
 _FOLDER = Path(tempfile.mkdtemp(prefix="safepickle-fuzz-"))
 _FILE = _FOLDER / "keyring.toml"
 _KEY_FILE = _FOLDER / "key"
+BOTH = PrivateKey(HYBRID, BOTH_SEEDS)
 GENUINE = (
     KEY.to_text(), EDWARDS.to_text(), CURVE.to_text(), BOTH.to_text(), EDWARDS.to_pem().decode(), CURVE.to_pem().decode(), BOTH.to_pem().decode(),
     EDWARDS.public_key().to_text(), CURVE.public_key().to_text(), BOTH.public_key().to_text(), EDWARDS.public_key().to_pem().decode(),
