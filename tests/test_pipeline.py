@@ -148,6 +148,8 @@ def contents() -> dict[str, tuple[bytes, str, str]]:
 
 
 SPECIAL = {
+    # A link is a name of its own where the context is made of the path.
+    "models/fraud/inward.spkl": ("", "verified"),
     "models/fraud/dangling.spkl": ("unreadable", "refused"),
     "models/fraud/outward": ("unreadable", "refused"),
     "data/socket": ("unreadable", "refused"),
@@ -243,7 +245,6 @@ def test_each_file_has_its_rule_and_status(reports):
         "passed_over": counted.count("passed over"),
         "exit_code": 1,
     }
-    assert "models/fraud/inward.spkl" not in told
 
 
 def findings(reports) -> Iterator[tuple[str, str, dict]]:
