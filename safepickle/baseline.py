@@ -21,6 +21,7 @@ from .naming import checked_name, name_in
 
 __all__ = ["Accepted", "Baseline", "Found", "fingerprint"]
 
+EXPIRED: Final = "expired"
 MAX_FILE_BYTES: Final = 16 << 20
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RULE: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
@@ -166,14 +167,15 @@ class Baseline:
         try:
             name = name_in(self.folder, finding.path)
             message = elided(finding.message)[:_MAX_MESSAGE].encode("utf-8", "backslashreplace").decode()
-            return Accepted(name, finding.rule, finding.sha256, fingerprint(finding.message), message)
+            return Accepted(name, finding.rule, finding.sha256, fingerprint(finding.rule, finding.message), message)
         except FormatError:
             return None
 
 
-def fingerprint(message: str) -> str:
-    """Return what stays the same of a message from run to run: its SHA-256 with all numbers alike, since some tell the time."""
-    return hashlib.sha256(re.sub(r"[0-9]+", "0", message).encode("utf-8", "backslashreplace")).hexdigest()
+def fingerprint(rule: str, message: str) -> str:
+    """Return what stays the same of a finding from run to run: the SHA-256 of its message, of an expiry with all numbers alike, since they tell the time."""
+    said = re.sub(r"[0-9]+", "0", message) if rule == EXPIRED else message
+    return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -30,12 +30,22 @@ def test_a_finding_is_new_once_the_content_changes(tmp_path):
     read = Baseline.read(tmp_path / "base.json")
     assert read == start
     assert read.to_text() == (tmp_path / "base.json").read_text()
-    same, changed = One(str(path), message="expired 4 days ago"), One(str(path), "expired", sha256="cd" * 32)
+    same, changed = One(str(path)), One(str(path), "expired", sha256="cd" * 32)
     assert [read.accepts(each) for each in (same, changed)] == [True, False]
     assert read.lists(changed)
     assert not read.lists(One(str(path), "policy"))
     assert [each.rule for each in read.stale([same, changed], [str(path)])] == ["expired"]
     assert len(read.updated([same], [str(path)])[0].entries) == 1
+
+
+def test_only_the_time_may_go_on_in_a_message(tmp_path):
+    """A serial that is accepted although it is below 5 is not accepted where it must be 9."""
+    path = str(tmp_path / "a.spkl")
+    said = [One(path, "expired", message="expired 3 days ago"), One(path, "serial", message="serial 2 is below 5")]
+    made, _ = Baseline(folder=str(tmp_path)).updated(said, [path])
+    assert made.accepts(One(path, "expired", message="expired 40 days ago"))
+    assert made.accepts(said[1])
+    assert not made.accepts(One(path, "serial", message="serial 2 is below 9"))
 
 
 def test_what_is_accepted_of_files_that_were_not_looked_at_stays_until_they_are_gone(tmp_path):
