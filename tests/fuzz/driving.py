@@ -8,9 +8,13 @@ import importlib
 import io
 import os
 import sys
+import time
 from pathlib import Path
 
 import atheris
+
+# Of CPU time, so that a busy machine is no fault; what does not end at all is stopped by libFuzzer.
+MOST_SECONDS = 20
 
 
 def main() -> None:
@@ -25,8 +29,12 @@ def main() -> None:
     prefix = next((each.partition("=")[2] for each in options if each.startswith("-artifact_prefix=")), "")
 
     def one(data: bytes) -> None:
+        started = time.process_time()
         try:
             module.run(data)
+            seconds = time.process_time() - started
+            if seconds > MOST_SECONDS:
+                raise TimeoutError(f"{seconds:.0f} s of CPU time")
         except BaseException:
             # Under the name that libFuzzer gives it, which does not always come to that once Python has raised.
             Path(f"{prefix}crash-{hashlib.sha1(data, usedforsecurity=False).hexdigest()}").write_bytes(data)
