@@ -173,7 +173,7 @@ class Baseline:
 
 
 def fingerprint(rule: str, message: str) -> str:
-    """Return what stays the same of a finding from run to run: the SHA-256 of its message; of an expiry with all numbers alike: they tell the time."""
+    """Return what stays the same of a finding from run to run: the SHA-256 of its message; of an expiry with all numbers alike, the time."""
     said = re.sub(r"[0-9]+", "0", message) if rule == EXPIRED else message
     return hashlib.sha256(said.encode("utf-8", "backslashreplace")).hexdigest()
 

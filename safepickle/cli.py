@@ -67,11 +67,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail("--by-content takes names that others chose: write -- before the first, such as in args: [--key, file:trainer.pub, --]")
     if sys.stdout is None:
         return _fail("there is no standard output for the report")
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # What the terminal cannot show is escaped; a report is never cut short by it.
-        sys.stdout.reconfigure(errors="backslashreplace")
     run = COMMANDS[options.command]
     try:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # What the terminal cannot show is escaped; a report is never cut short by it.
+            sys.stdout.reconfigure(errors="backslashreplace")
         options.project = _project(options)
         code = run(options)
         sys.stdout.flush()
@@ -92,8 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    # Messages repeat arguments, and somebody may have passed a key as one.
-    print(f"safepickle: {escaped(elided(message))}", file=sys.stderr)
+    # That it cannot be said does not change the exit code.
+    with contextlib.suppress(OSError):
+        # Messages repeat arguments, and somebody may have passed a key as one.
+        print(f"safepickle: {escaped(elided(message))}", file=sys.stderr)
     return FAILED
 
 

@@ -540,3 +540,10 @@ def test_a_shell_is_offered_commands_options_and_values(line, offered, tmp_path)
     found = {each.strip() for each in re.split(r"[\v\n]", (tmp_path / "out").read_text()) if each.strip()}
     assert offered <= found
     assert all(each.startswith(line.rsplit(" ", 1)[1]) for each in found if not line.endswith(" "))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_what_cannot_be_said_does_not_change_the_exit_code(models):
+    with open("/dev/full", "w") as full:
+        child = subprocess.run([sys.executable, "-m", "safepickle", "verify", "missing", "--key", "env:SP_KEY"], stderr=full, check=False)
+    assert child.returncode == 2
