@@ -24,7 +24,6 @@ not load is refused where the model is trained.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .container import Info, UntrustedInfo
 from .errors import (
     AuthenticationError,
     FormatError,
@@ -39,19 +38,20 @@ from .errors import (
     VersionMismatchError,
     VersionMismatchWarning,
 )
-from .keyring import Keyring, Trusted
-from .keys import PrivateKey, PublicKey, SecretKey, Signature, Signer, Verifier, read_key
-from .pins import Pin, Pins
-from .verifying import inspect, resign, sign, verify
 
 if TYPE_CHECKING:
     from .adopting import adopt
+    from .container import Info, UntrustedInfo
     from .converting import convert
+    from .keyring import Keyring, Trusted
+    from .keys import PrivateKey, PublicKey, SecretKey, Signature, Signer, Verifier, read_key
     from .machine import Limits
     from .pickling import dump, dumps, load, loads
+    from .pins import Pin, Pins
     from .policy import Policy
     from .scanning import Finding, Program, Report, scan
     from .suggesting import suggest
+    from .verifying import inspect, resign, sign, verify
 
 __version__ = "0.1.0"
 
@@ -100,21 +100,38 @@ __all__ = [
     "verify",
 ]
 
-# Fetched on first use, so that a verifier has neither pickle nor the policy in memory.
+# Fetched on first use, so that a verifier has neither pickle nor the policy in memory, and help is there at once.
 _LATER = {
     "Finding": "scanning",
+    "Info": "container",
+    "Keyring": "keyring",
     "Limits": "machine",
+    "Pin": "pins",
+    "Pins": "pins",
     "Policy": "policy",
+    "PrivateKey": "keys",
     "Program": "scanning",
+    "PublicKey": "keys",
     "Report": "scanning",
+    "SecretKey": "keys",
+    "Signature": "keys",
+    "Signer": "keys",
+    "Trusted": "keyring",
+    "UntrustedInfo": "container",
+    "Verifier": "keys",
     "adopt": "adopting",
     "convert": "converting",
     "dump": "pickling",
     "dumps": "pickling",
+    "inspect": "verifying",
     "load": "pickling",
     "loads": "pickling",
+    "read_key": "keys",
+    "resign": "verifying",
     "scan": "scanning",
+    "sign": "verifying",
     "suggest": "suggesting",
+    "verify": "verifying",
 }
 
 

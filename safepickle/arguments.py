@@ -7,11 +7,12 @@ from typing import Any, Final, NoReturn
 
 from . import __version__
 from .errors import elided
-from .keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID
 
-__all__ = ["KEY", "LOCK", "SUFFIX", "VERIFY_KEYS", "parser"]
+__all__ = ["KEY", "LOCK", "SUFFIX", "SUITES", "VERIFY_KEYS", "parser"]
 
 SUFFIX: Final = ".spkl"
+# Those of `keys`, which takes longer to import than help to be read.
+SUITES: Final = ("hmac-sha256", "ed25519", "ed25519+ml-dsa-65", "ecdsa-p256-sha256")
 LOCK: Final = "safepickle.lock"
 # The keys of the commands, where no option names one: the one that signs, and those that verify.
 KEY: Final = "SAFEPICKLE_KEY"
@@ -69,9 +70,7 @@ def parser() -> argparse.ArgumentParser:
             "safepickle keygen --suite ed25519 --output trainer.key --public trainer.pub", "export SAFEPICKLE_KEY=$(safepickle keygen)", more=""
         ),
     )
-    keygen.add_argument(
-        "--suite", choices=(HMAC_SHA256, ED25519, HYBRID, ECDSA_P256), default=HMAC_SHA256, help=f"the kind of key (default {HMAC_SHA256})"
-    )
+    keygen.add_argument("--suite", choices=SUITES, default=SUITES[0], help=f"the kind of key (default {SUITES[0]})")
     keygen.add_argument("-o", "--output", metavar="FILE", help="write the key to FILE, which must not exist (mode 0600)")
     keygen.add_argument("--public", metavar="FILE", help="write the public key of a pair to FILE, which must not exist")
     keygen.add_argument("--pem", action="store_true", help="write a key pair as PEM instead of one line each")

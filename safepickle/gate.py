@@ -18,10 +18,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import IO, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
-from . import chunks, container, lockfile, openssf
-from .baseline import Baseline
+from . import chunks, container
 from .container import Info
 from .errors import (
     AuthenticationError,
@@ -43,6 +42,11 @@ from .pins import Pins
 from .policy import DISTRIBUTIONS, Policy, admit
 from .selecting import STDIN, Candidate
 
+if TYPE_CHECKING:
+    # Whoever asks for a bundle, a lock or a baseline has loaded it.
+    from . import lockfile, openssf
+    from .baseline import Baseline
+
 __all__ = ["ACCEPTED", "REFUSED", "STATUSES", "Checked", "Entry", "Expectations", "bundle_refused", "check", "check_all", "template"]
 
 # Verdicts of findings, beside "warning".
@@ -59,6 +63,9 @@ _HEAD_BYTES: Final = 1024
 # Where an archive that begins with something else has its end record: 22 bytes and a comment of up to 64 KiB. The reader of torch, which goes
 # backwards by 4 KiB, finds one that is up to so much further from the end.
 _TAIL_BYTES: Final = 22 + (1 << 16) + (1 << 12)
+# Where a header of tar has its checksum, in octal digits.
+_TAR_SUM_AT: Final = 148
+_TAR_SUM: Final = re.compile(rb"[0-7 \0]{8}")
 _MAPPED_BYTES: Final = 1 << 24
 _SCANNED_BYTES: Final = 1 << 30
 # From this size on, one file is read into memory at a time.
@@ -350,6 +357,16 @@ def _foreign(candidate: Candidate, file: io.FileIO, size: int, expected: Expecta
     return Checked(candidate.path, candidate.origin, None, (finding,), "UnsignedError", size=size)
 
 
+def _is_tar(front: bytes) -> bool:
+    """Tell whether a container is a tar as well: of the forms without magic bytes, no other can begin as containers do."""
+    if not _TAR_SUM.match(front, _TAR_SUM_AT):
+        return False
+    # Here and not above: a gate that finds only signed files needs none of it.
+    from . import archives
+
+    return archives.is_headed(front)
+
+
 def _check_front(file: io.FileIO) -> None:
     """Refuse a container in whose signatures an archive stands. Raises `FormatError`.
 
@@ -360,12 +377,10 @@ def _check_front(file: io.FileIO) -> None:
     file.seek(0)
     if not front.startswith(container.MAGIC) or len(front) < container.PREFIX.size:
         return
-    from . import archives
-
     *_, block_bytes, _ = container.PREFIX.unpack_from(front)
     unsigned = front[: container.PREFIX.size + block_bytes]
     # By chance both stand in so many bytes once in 2**30 files and more.
-    if archives.is_headed(front) or (b"PK\1\2" in unsigned and b"PK\5\6" in unsigned):
+    if _is_tar(front) or (b"PK\1\2" in unsigned and b"PK\5\6" in unsigned):
         raise FormatError("the signatures of the container hold an archive, which nobody signed: who reads the file as tar or zip gets that instead")
 
 
@@ -395,6 +410,8 @@ def _opened(
     if candidate.path == STDIN:
         raise AuthenticationError("what comes from stdin has no path to be looked up in the lock: name a file", about="lock")
     # The bytes that are judged are those that are compared with the lock. If they are others than those, nothing else about them matters.
+    from . import lockfile
+
     entry = expected.lock.entry(candidate.path)
     reader = lockfile.Measuring(file)
     try:
@@ -419,6 +436,8 @@ def _read(
     source: Any = file
     mapped = False
     if expected.bundle is not None:
+        from . import openssf
+
         name = None if expected.bundle.single or size is None else openssf.resource_name(candidate.path, expected.bundle_root)
         # The bytes that are verified are those whose digest is compared: the file is read once.
         source = expected.bundle.reader(file, name)

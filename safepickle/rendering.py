@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
-from xml.sax.saxutils import escape, quoteattr
 
 from .container import Info
 from .errors import escaped
@@ -276,6 +275,9 @@ def _xml(text: str, quote: Callable[[str], str]) -> str:
 
 
 def _as_junit(files: Sequence[Checked], version: str, root: str, code: int) -> str:
+    # Here and not above: it brings a client of HTTP with it.
+    from xml.sax.saxutils import escape, quoteattr
+
     cases = [each for each in files if not each.passed_over]
     accepted = sum(each.status == "accepted" for each in cases)
     totals = f'tests="{len(cases)}" failures="{sum(each.refused for each in cases)}" errors="0"'

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 import safepickle
-from safepickle import SecretKey, cli
+from safepickle import SecretKey, commands, keys
 from safepickle import arguments as said
 from safepickle.cli import main
 
@@ -513,8 +513,12 @@ EXAMPLES = [
 
 def test_every_command_teaches_by_example_and_is_done():
     leaves = {" ".join(name): parser for name, parser in parsers() if parser.get_default("command")}
-    assert {parser.get_default("command") for parser in leaves.values()} == set(cli.COMMANDS) == set(leaves)
+    assert {parser.get_default("command") for parser in leaves.values()} == set(commands.COMMANDS) == set(leaves)
     assert set(leaves) - {name for name, _ in EXAMPLES} == {"demo"}
+
+
+def test_the_suites_that_can_be_asked_for_are_those_of_keys():
+    assert said.SUITES == (keys.HMAC_SHA256, keys.ED25519, keys.HYBRID, keys.ECDSA_P256)
 
 
 @pytest.mark.parametrize(("name", "example"), EXAMPLES)
