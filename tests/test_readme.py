@@ -49,3 +49,18 @@ def test_ci_installs_what_the_tests_of_the_adapters_need():
 @pytest.mark.parametrize("name", re.findall(r"\]\(([A-Z]+\.md|LICENSE)\)", README))
 def test_the_documents_that_the_readme_names_exist(name):
     assert (ROOT / name).is_file()
+
+
+def test_each_promise_of_security_names_tests_that_exist():
+    text = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+    table = text.partition("## Promises, each a test")[2].partition("## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
+    assert len(rows) >= 8
+    for row in rows:
+        path = ""
+        named = re.findall(r"`(tests/[^`:]*)?(?:::(\w+))?`", row.rpartition(" | ")[2])
+        assert any(file for file, _ in named), row
+        for file, test in named:
+            path = file or path
+            assert (ROOT / path).exists(), path
+            assert not test or f"def {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"{path}::{test}"
