@@ -27,7 +27,7 @@ _LARGE_FILES = 8
 _FOLDERS = 100
 _TARGETS = {
     "small files, s": (20.0, "at most"),
-    "large files ÷ hashing in memory": (1.5, "at least"),
+    "large files ÷ one core that reads and hashes": (1.5, "at least"),
     "--help, ms": (120.0, "at most"),
     "one small file, ms": (250.0, "at most"),
 }
@@ -88,7 +88,7 @@ def medians(found: Mapping[str, Any]) -> dict[str, float]:
     middle = {name: statistics.median(times) for name, times in found["seconds"].items()}
     return {
         "small files, s": middle["small files"],
-        "large files ÷ hashing in memory": middle["hashing in memory, one core"] / middle["large files"],
+        "large files ÷ one core that reads and hashes": middle["reading and hashing, one core"] / middle["large files"],
         "--help, ms": 1000 * statistics.median(found["processor_seconds"]["--help"]),
         "one small file, ms": 1000 * statistics.median(found["processor_seconds"]["one small file"]),
     }
@@ -96,7 +96,7 @@ def medians(found: Mapping[str, Any]) -> dict[str, float]:
 
 def report(found: Mapping[str, Any]) -> str:
     """Return the results as Markdown."""
-    rows = [["", "s", "GB/s", "÷ hashing in memory"]]
+    rows = [["", "s", "GB/s", "÷ reading and hashing", "÷ hashing in memory"]]
     middle = {name: statistics.median(times) for name, times in found["seconds"].items()}
     for name, seconds in middle.items():
         size = 0 if name == "small files" else found["large_bytes"]
