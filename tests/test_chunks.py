@@ -30,6 +30,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_vectors import KEY, NOW, PROGRAM, SECOND, body, compressed, deflated, flipped, framed, header, signed
+from pace import allowed
 from test_container import WAYS_IN, OnlyRead, OnlyWrite, body_start, in_thread, refused_by, run_python, same
 
 import safepickle
@@ -372,9 +373,9 @@ def test_bombs_with_a_right_signature_are_refused_within_little_memory(how: str,
     child = run_python(DEFUSED, KEY.to_text(), *map(str, paths))
     said = [line.split() for line in child.stdout.splitlines()]
     assert len(said) == 2 * len(cases), child.stderr
-    for (name, (_, allowed)), *found in zip(cases.items(), said[::2], said[1::2], strict=True):
+    for (name, (_, answers)), *found in zip(cases.items(), said[::2], said[1::2], strict=True):
         for word, seconds in found:
-            assert word in allowed, name
+            assert word in answers, name
             assert int(seconds) < 5, name
 
 
@@ -1260,7 +1261,7 @@ def test_verify_of_many_buffers_takes_time_in_proportion(small_chunks: None, tmp
     for file in (tmp_path / "file", OnlyRead((tmp_path / "file").read_bytes())):
         start = time.process_time()
         container.verify(file, RING)
-        assert time.process_time() - start < 4
+        assert time.process_time() - start < allowed(4)
 
 
 @pytest.mark.parametrize("how", CODECS)

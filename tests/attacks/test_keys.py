@@ -21,6 +21,7 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from pace import allowed
 
 from safepickle import (
     FormatError,
@@ -279,7 +280,7 @@ def test_pem_of_many_beginnings_takes_linear_time(read: Any):
     for data in (b"-----BEGIN A-----\n" * 3600, b"-----BEGIN PUBLIC KEY-----\n" * 2300, b"-----BEGIN PUBLIC KEY-----" + b" " * 60_000):
         with pytest.raises(KeyringError):
             read(data)
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < allowed(1)
 
 
 @pytest.mark.parametrize("read", [PublicKey.from_pem, PrivateKey.from_pem])
@@ -583,7 +584,7 @@ def test_keys_of_many_parts_cost_no_memory(read: Any, text: str, error: type[Exc
             started = time.process_time()
             with pytest.raises(error):
                 read(path)
-            assert time.process_time() - started < 2
+            assert time.process_time() - started < allowed(2)
         assert tracemalloc.get_traced_memory()[1] < 40_000_000
     finally:
         tracemalloc.stop()

@@ -18,7 +18,6 @@ import os
 import resource
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from typing import Any, Final
 
 from assembler import KEY, Asm, Call, Do, Get, Let, New, Ref, array, op, program, seal
 from hostile import files, streams
+from pace import allowed
 
 import safepickle
 from faults import EVERYTHING
@@ -206,10 +206,8 @@ def _status(name: str) -> int:
 
 
 def seconds() -> int:
-    """Return the processor time that is as much as `SECONDS` where a fixed sum takes a twentieth of one; never less than that."""
-    start = time.process_time()
-    sum(number & 3 for number in range(1_000_000))
-    return max(SECONDS, round(1.5 * SECONDS * (time.process_time() - start) / 0.05))
+    """Return the processor time that is as much as `SECONDS` on a machine of the usual speed; never less than that."""
+    return round(allowed(SECONDS))
 
 
 def _limited(way: Callable[[str], str], path: str, answer: int, most: int) -> None:
