@@ -100,13 +100,9 @@ def report(found: Mapping[str, Any]) -> str:
     middle = {name: statistics.median(times) for name, times in found["seconds"].items()}
     for name, seconds in middle.items():
         size = 0 if name == "small files" else found["large_bytes"]
-        rows.append(
-            [
-                name,
-                f"{seconds:.2f}",
-                *([f"{size / seconds / 1e9:.2f}", f"{middle['hashing in memory, one core'] / seconds:.2f}"] if size else ["", ""]),
-            ]
-        )
+        peers = ("reading and hashing, one core", "hashing in memory, one core")
+        speed = [f"{size / seconds / 1e9:.2f}", *(f"{middle[peer] / seconds:.2f}" for peer in peers)] if size else [""] * 3
+        rows.append([name, f"{seconds:.2f}", *speed])
     targets = [["", "measured", "target", ""]]
     for name, value in medians(found).items():
         limit, kind = _TARGETS[name]

@@ -34,6 +34,7 @@ from safepickle import (
     Trusted,
     UnknownKeyError,
     cli,
+    commands,
     container,
     inspect,
     openssf,
@@ -558,7 +559,7 @@ def test_pins_that_another_update_moved_meanwhile_do_not_go_back(tmp_path: Path,
         Pins({"c/d": Pin(serial=7)}).write(pins)
         return verify(*args, **named)
 
-    monkeypatch.setattr(cli, "verify", slow)
+    monkeypatch.setattr(commands, "verify", slow)
     assert cli.main(["pins", "update", str(path), "--pins", str(pins), "--key", key]) == 2
     assert "pins.toml was changed meanwhile" in capsys.readouterr().err
     assert Pins.read(pins) == Pins({"c/d": Pin(serial=7)})
