@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from . import __version__, container
 from .arguments import KEY, LOCK, SUFFIX, VERIFY_KEYS
@@ -322,19 +322,37 @@ def _pins_update(options: argparse.Namespace) -> int:
     return code
 
 
-def _read_lock(path: str, *, must_exist: bool) -> tuple[lockfile.Lock, str]:
-    from .lockfile import Lock
+_Reviewed = TypeVar("_Reviewed", "lockfile.Lock", "Baseline")
 
+
+def _read_reviewed(kind: type[_Reviewed], path: str, how: str = "") -> tuple[_Reviewed, str]:
+    """Return a lock or a baseline and the text it was read from; if it must be there, `how` says how it is made, and else it may be empty."""
     try:
-        return Lock.read_text(path)
+        return kind.read_text(path)
     except FileNotFoundError:
-        if must_exist:
-            raise CannotError(f"{path} does not exist: make it with `safepickle lock PATH --key URI`") from None
-        return Lock(folder=os.path.dirname(os.path.abspath(path))), ""
+        if how:
+            raise CannotError(f"{path} does not exist: make it with {how}") from None
+        return kind(folder=os.path.dirname(os.path.abspath(path))), ""
     except FormatError as error:
         raise CannotError(f"{error}") from None
     except OSError as error:
         raise CannotError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _write_reviewed(made: _Reviewed, path: str, text: str) -> None:
+    """Write a lock or a baseline where `text` was read. To verify large files takes minutes: what somebody else wrote by then would be lost."""
+    if _read_reviewed(type(made), path)[1] != text:
+        raise CannotError(f"{path} was changed meanwhile, so nothing was written: run this again")
+    try:
+        made.write(path)
+    except OSError as error:
+        raise CannotError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _read_lock(path: str) -> lockfile.Lock:
+    from .lockfile import Lock
+
+    return _read_reviewed(Lock, path, "`safepickle lock PATH --key URI`")[0]
 
 
 def _lock(options: argparse.Namespace) -> int:
@@ -348,7 +366,7 @@ def _lock(options: argparse.Namespace) -> int:
 
     expected = _expected(options)
     key = _keys(options)
-    before, text = _read_lock(options.lock, must_exist=False)
+    before, text = _read_reviewed(lockfile.Lock, options.lock)
     found: dict[str, lockfile.Entry] = {}
 
     def run(path: str) -> str:
@@ -373,13 +391,7 @@ def _lock(options: argparse.Namespace) -> int:
         print(f"{escaped(elided(name))}: listed, and gone: --prune drops it from the lock", file=sys.stderr)
     if options.check or after.to_text() == text:
         return REFUSED if after.to_text() != text else OK
-    # To verify large files takes minutes. What somebody else wrote by then would be lost.
-    if _read_lock(options.lock, must_exist=False)[1] != text:
-        raise CannotError(f"{options.lock} was changed meanwhile, so nothing was written: run this again")
-    try:
-        after.write(options.lock)
-    except OSError as error:
-        raise CannotError(f"{options.lock} cannot be written: {error.strerror}") from None
+    _write_reviewed(after, options.lock, text)
     return OK
 
 
@@ -389,7 +401,7 @@ def _lock_verify(options: argparse.Namespace) -> int:
     from . import gate, lockfile, selecting
     from .policy import Policy
 
-    lock, _ = _read_lock(options.lock, must_exist=True)
+    lock = _read_lock(options.lock)
     # A link to a file is a name of its own, so it is looked at whatever it leads to.
     found = selecting.files(options.paths or [lock.folder], exclude=_excluded(options), follow_symlinks=True, links=True)
     # What is listed nowhere is found as the gate finds it, by its content: it need not be called as models are.
@@ -460,25 +472,25 @@ def _selected(options: argparse.Namespace, *, links: bool = False) -> tuple[sele
 def _verify(options: argparse.Namespace) -> int:
     from . import gate
 
-    if options.update_baseline and options.baseline is None and options.project.baseline is None:
-        raise CannotError("--update-baseline writes a baseline: name it with --baseline FILE")
     project = options.project
+    path = options.baseline or project.baseline
+    if options.update_baseline and path is None:
+        raise CannotError("--update-baseline writes a baseline: name it with --baseline FILE")
     template = options.context_from_path or (options.context is None and project.context_from_path)
     # Where more is expected of a file by its name, each name of it is looked at: a link would put one genuine file in the place of another.
-    found, named = _selected(options, links=bool(template or options.lock or options.bundle or options.baseline or project.baseline))
+    found, named = _selected(options, links=bool(template or options.lock or options.bundle or path))
     expected = _gate_expectations(options)
     if isinstance(expected, gate.Checked):
         return _verdict(options, [expected], 1)[0]
     stdin = sys.stdin.buffer if "-" in found.origins else None
     checks = gate.check_all(found.candidates, expected, stdin)
     total = len(found.candidates)
-    path = options.baseline or options.project.baseline
     if path is None:
         code, checked = _verdict(options, checks, total)
     elif options.update_baseline:
         code, checked = _verdict_and_update(options, path, checks, total)
     else:
-        code, checked = _verdict_but_for(options, _read_baseline(path, must_exist=True)[0], checks, total)
+        code, checked = _verdict_but_for(options, path, checks, total)
     used = {each.origin for each in checked if not each.passed_over}
     unused = [each for each in named if each not in used]
     by_content = options.by_content or options.files_from is not None
@@ -488,8 +500,11 @@ def _verify(options: argparse.Namespace) -> int:
     return code
 
 
-def _verdict_but_for(options: argparse.Namespace, baseline: Baseline, checks: Iterable[gate.Checked], total: int) -> tuple[int, list[gate.Checked]]:
+def _verdict_but_for(options: argparse.Namespace, path: str, checks: Iterable[gate.Checked], total: int) -> tuple[int, list[gate.Checked]]:
     """Deliver the report, in which the baseline accepts what it lists."""
+    from .baseline import Baseline
+
+    baseline, _ = _read_reviewed(Baseline, path, "--update-baseline")
     code, checked = _verdict(options, (each.judged_by(baseline) for each in checks), total)
     stale = baseline.stale((each.entry(finding) for each in checked for finding in each.findings), (each.path for each in checked))
     if stale and not options.quiet:
@@ -499,7 +514,9 @@ def _verdict_but_for(options: argparse.Namespace, baseline: Baseline, checks: It
 
 def _verdict_and_update(options: argparse.Namespace, path: str, checks: Iterable[gate.Checked], total: int) -> tuple[int, list[gate.Checked]]:
     """Enter what is refused in the baseline, and deliver the report with it. What cannot be accepted stays refused."""
-    before, text = _read_baseline(path, must_exist=False)
+    from .baseline import Baseline
+
+    before, text = _read_reviewed(Baseline, path)
     with _Progress(total, "verified") as progress:
         found = []
         for each in checks:
@@ -507,30 +524,9 @@ def _verdict_and_update(options: argparse.Namespace, path: str, checks: Iterable
             progress.step()
     after, _ = before.updated((entry for each in found for entry in each.entries()), (each.path for each in found))
     if after.to_text() != text:
-        if _read_baseline(path, must_exist=False)[1] != text:
-            raise CannotError(f"{path} was changed meanwhile, so nothing was written: run this again")
-        try:
-            after.write(path)
-        except OSError as error:
-            raise CannotError(f"{path} cannot be written: {error.strerror}") from None
+        _write_reviewed(after, path, text)
     print(f"{escaped(path)}: {len(after.entries)} findings are accepted", file=sys.stderr)
     return _verdict(options, (each.judged_by(after) for each in found), 0)
-
-
-def _read_baseline(path: str, *, must_exist: bool) -> tuple[Baseline, str]:
-    """Return a baseline and the text it was read from, which is empty if there is none."""
-    from .baseline import Baseline
-
-    try:
-        return Baseline.read_text(path)
-    except FileNotFoundError:
-        if must_exist:
-            raise CannotError(f"{path} does not exist: make it with --update-baseline") from None
-        return Baseline(folder=os.path.dirname(os.path.abspath(path))), ""
-    except FormatError as error:
-        raise CannotError(f"{error}") from None
-    except OSError as error:
-        raise CannotError(f"{path} cannot be read: {error.strerror}") from None
 
 
 def _gate_expectations(options: argparse.Namespace) -> gate.Expectations | gate.Checked:
@@ -578,7 +574,7 @@ def _gate_expectations(options: argparse.Namespace) -> gate.Expectations | gate.
         None if options.pins is None else _pins(options, must_exist=True),
         bundle,
         os.path.dirname(options.bundle or ""),
-        None if options.lock is None else _read_lock(options.lock, must_exist=True)[0],
+        None if options.lock is None else _read_lock(options.lock),
         options.versions,
         project.require_signed is not False,
         project.folder if of_project else None,
