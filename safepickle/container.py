@@ -871,7 +871,9 @@ def _parse_metadata(text: Any) -> Any:
 
 
 def _check_metadata(value: Any, depth: int) -> None:
-    """Refuse metadata that would not come back as it is: nested too deep, or with keys that JSON would make text."""
+    """Refuse metadata that would not come back as it is: objects and arrays nested too deep, or with keys that JSON would make text."""
+    if not isinstance(value, (dict, list, tuple)):
+        return
     if depth == 0:
         raise ValueError(f"metadata is nested more than {MAX_METADATA_DEPTH} deep")
     if isinstance(value, dict):
@@ -879,7 +881,7 @@ def _check_metadata(value: Any, depth: int) -> None:
             raise ValueError("metadata has a key that is not text: JSON would make it text, and two keys might become one")
         for item in value.values():
             _check_metadata(item, depth - 1)
-    elif isinstance(value, (list, tuple)):
+    else:
         for item in value:
             _check_metadata(item, depth - 1)
 

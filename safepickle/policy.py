@@ -887,7 +887,10 @@ def _parse_pack(table: dict[str, Any], where: str, *, base_kinds: Mapping[str, s
     if not isinstance(entries, list):
         raise PolicyError(f"{where}: rules are written [[rule]]")
     rules = tuple(_parse_rule(entry, f"{where}, rule {number}", kinds, name) for number, entry in enumerate(entries, 1))
-    return Pack(name, str(table.get("distribution", "")), rules, aliases, _text_table(table.get("kind", {}), where))
+    distribution = table.get("distribution", "")
+    if not isinstance(distribution, str):
+        raise PolicyError(f"{where}: distribution is text, the name to install")
+    return Pack(name, distribution, rules, aliases, _text_table(table.get("kind", {}), where))
 
 
 def _text_table(value: Any, where: str) -> dict[str, str]:
@@ -914,7 +917,7 @@ def _parse_rule(entry: Any, where: str, kinds: Mapping[str, str], pack: str) -> 
     if "call" in verbs and not entry.get("args"):
         raise PolicyError(f'{where} ({names[0]}): a rule for `call` states the arguments, as in args = [["int", "str"]]')
     check = entry.get("check", "")
-    if check and check not in CHECKS:
+    if not isinstance(check, str) or (check and check not in CHECKS):
         raise PolicyError(f"{where}: there is no check {check!r}")
     item_keys = entry.get("item_keys", "any")
     if item_keys not in ("any", "plain"):

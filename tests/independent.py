@@ -143,6 +143,9 @@ def check_header(head):
     if head["metadata"] is not None:
         require(type(head["metadata"]) is str and len(head["metadata"]) <= 1 << 20)
         try:
-            json.loads(head["metadata"], parse_constant=lambda _: require(False))
-        except ValueError:
+            level = [[json.loads(head["metadata"], parse_constant=lambda _: require(False))]]
+        except (ValueError, RecursionError):
             raise Refused("FormatError") from None
+        for _ in range(65):
+            level = [part for each in level for part in (each.values() if type(each) is dict else each) if type(part) in (list, dict)]
+        require(not level)

@@ -179,6 +179,8 @@ def vectors() -> dict[str, bytes]:
     )  # fmt: skip
     add("good_all_fields", "success", "5.2 every member set; text beyond ASCII", signed(everything), context="fraud-model/prod é☃😀", min_serial=7)
     add("good_largest_integers", "success", "5.3 the largest integers", signed(header(serial=(1 << 63) - 1, expires=253_402_300_799)))
+    deep = "[" * 32 + '{"":' * 32 + "1" + "}" * 32 + "]" * 32
+    add("good_deep_metadata", "success", "5.2 a number in arrays and objects 64 deep", signed(header(metadata=deep)))
     add("good_two_keys", "success", "4.3 two trusted keys signed and two are asked for", signed(raw, keys=in_order), keys=both, threshold=2)
     add("good_unknown_key_skipped", "success", "4.2 a second signature, by an unknown key, is skipped", signed(raw, keys=(KEY, STRANGER)))
     foreign = [entry(KEY, raw), (7, bytes.fromhex(KEY.key_id), b""), (7, b"\xff" * 8, b"anything"), (255, bytes(8), bytes(70))]
@@ -290,6 +292,7 @@ def vectors() -> dict[str, bytes]:
     add("header_chunk_size", "FormatError", "5.2 a chunk size that is no power of two", signed(header(chunk_bytes=3 << 16)))
     add("header_compression", "FormatError", "5.2 a compression", signed(header(body_compression="zstd")))
     add("header_metadata", "FormatError", "5.2 metadata that is not JSON", signed(header(metadata="{")))
+    add("header_metadata_deep", "FormatError", "5.2 metadata with arrays 65 deep", signed(header(metadata="[" * 65 + "]" * 65)))
     add("header_context", "FormatError", "5.2 a line feed in the context", signed(header(context="a\nb")))
     add("header_large_integer", "FormatError", "5.3 2^63", signed(header(serial=1 << 63)))
     add("header_negative", "FormatError", "5.3 a negative length", signed(header(body_buffers=[64, -64])))

@@ -1,7 +1,10 @@
 """The policy: its packs as data, user policies, and what cannot be allowed."""
 
+import contextlib
 import importlib
+import json
 import re
+import tomllib
 import types
 
 import mycorp
@@ -158,6 +161,7 @@ RULE = '[[rule]]\nnames = ["mycorp:Clip"]\nverbs = ["new", "state"]\nreason = "t
         (RULE + "args = [[1.5]]\n", "is not a pattern"),
         (RULE + 'check = "nothing"\n', "there is no check"),
         (RULE + 'items = ["extend"]\n', "items is a list"),
+        (RULE + "check = []\n", "there is no check"),
         (RULE + 'item_keys = "some"\n', "item_keys is"),
         (RULE + 'hashable = "yes"\n', "true or false"),
         (RULE + "[other]\nx = 1\n", "means nothing"),
@@ -176,6 +180,26 @@ def test_a_policy_file_that_is_wrong_is_refused_with_the_place(tmp_path, text, m
     with pytest.raises(PolicyError, match=message) as refused:
         Policy.read(path)
     assert "policy.toml" in str(refused.value) or "pack" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "value", ["3", "1.5", "true", '"x"', "[]", '["x"]', "[[]]", "[3]", '[["x"]]', "{}", "{a = 1}", "[{a = 1}]", "1979-05-27", "0x10"]
+)
+@pytest.mark.parametrize("field", sorted(policies._RULE_FIELDS))
+def test_a_field_of_any_type_is_taken_or_refused(tmp_path, field, value):
+    rule = tomllib.loads(RULE)["rule"][0] | {field: ""}
+    path = tmp_path / "policy.toml"
+    path.write_text("[[rule]]\n" + "".join(f"{name} = {value if name == field else json.dumps(given)}\n" for name, given in rule.items()))
+    with contextlib.suppress(PolicyError):
+        Policy.read(path)
+
+
+@pytest.mark.parametrize("value", ["3", "[]", "{}", "true"])
+def test_a_distribution_is_text(tmp_path, value):
+    path = tmp_path / "policy.toml"
+    path.write_text(f"distribution = {value}\n{RULE}")
+    with pytest.raises(PolicyError, match="distribution is text"):
+        Policy.read(path)
 
 
 def test_a_policy_file_extends_the_packs_that_it_names(tmp_path):

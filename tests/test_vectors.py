@@ -208,7 +208,7 @@ def test_the_generator_makes_the_files_byte_for_byte():
 
 def test_the_independent_verifier_is_short_and_shares_no_code_with_the_package():
     source = Path(independent.__file__).read_text("utf-8")
-    assert len(source.splitlines()) <= 150
+    assert len(source.splitlines()) <= 160
     assert "safepickle" not in {line.split()[1].partition(".")[0] for line in source.splitlines() if line.strip().startswith(("import ", "from "))}
 
 

@@ -39,12 +39,13 @@ class Result:
     crashes: tuple[str, ...]
 
 
-def fuzz(name: str, seconds: int, work: Path, jobs: int = 1) -> Result:
-    """Run one target for so many seconds. What it found stays in `work`, from which the next run goes on."""
+def fuzz(name: str, seconds: int, work: Path, jobs: int = 1, *, runs: int | None = None, seed: int | None = None) -> Result:
+    """Run one target for so many seconds, or so many runs. What it found stays in `work`, from which the next run goes on."""
     grown, crashes = work / f"fuzz-corpus-{name}", work / "fuzz-crashes"
     for folder in (grown, crashes):
         folder.mkdir(parents=True, exist_ok=True)
-    options = [f"-max_total_time={seconds}", "-print_final_stats=1", *(["-ignore_crashes=1", f"-fork={jobs}"] if jobs > 1 else [])]
+    options = [f"-max_total_time={seconds}", *([] if runs is None else [f"-runs={runs}"]), *([] if seed is None else [f"-seed={seed}"])]
+    options += ["-print_final_stats=1", *(["-ignore_crashes=1", f"-fork={jobs}"] if jobs > 1 else [])]
     before = set(crashes.iterdir())
     started = time.monotonic()
     done = run(name, options, crashes, grown, *kept(name))
@@ -123,6 +124,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz safepickle with atheris.")
     parser.add_argument("targets", nargs="+", metavar="TARGET", choices=[*TARGETS, "all"], help=f"{', '.join(TARGETS)}, or all")
     parser.add_argument("--seconds", type=int, default=30, help="for each target (default: 30)")
+    parser.add_argument("--runs", type=int, help="stop a target after so many runs, if its time has not ended before")
+    parser.add_argument("--seed", type=int, help="what makes the same inputs again, from the same corpus (default: another one each time)")
     parser.add_argument("--rounds", type=int, default=1, help="how often all of them (default: 1)")
     parser.add_argument("--until", metavar="HH:MM", help="go on with rounds until then")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once for one target (default: 1)")
@@ -163,7 +166,7 @@ def rounds(names: Sequence[str], options: argparse.Namespace) -> int:
     while number < options.rounds or (options.until and time.strftime("%H:%M") < options.until):
         number += 1
         for name in names:
-            found = fuzz(name, options.seconds, options.work, options.jobs)
+            found = fuzz(name, options.seconds, options.work, options.jobs, runs=options.runs, seed=options.seed)
             print(f"{name}: {found.runs} runs in {found.seconds:.0f} s, cov {found.cov}, ft {found.ft}, {found.corpus} inputs", flush=True)
             with (options.work / "fuzz-results.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(asdict(found)) + "\n")
