@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 from . import __version__
@@ -44,66 +45,42 @@ class _Parser(argparse.ArgumentParser):
         super().error(elided(message))
 
 
-def parser() -> argparse.ArgumentParser:
-    """Return the parser of the command. `options.command` names what is to be done."""
-    whole = _Parser(
-        prog="safepickle",
-        description="Sign trained models, verify them, and load only what a trusted key signed.",
-        epilog=_examples(
-            "export SAFEPICKLE_KEY=$(safepickle keygen)",
-            "safepickle verify models/ --key file:trainer.pub",
-            "safepickle scan downloads/model.joblib",
-            "safepickle COMMAND --help",
-        ),
+def _keygen(keygen: argparse.ArgumentParser) -> None:
+    keygen.description = (
+        "Make a key. A secret key signs and verifies; of a key pair the private key signs, and the public key, which is no secret, "
+        "only verifies. The key goes to stdout, for a secret store, or into a file that only you can read."
     )
-    whole.add_argument("--version", action="version", version=f"safepickle {__version__}")
-    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
-
-    keygen = commands.add_parser(
-        "keygen",
-        help="make a secret key, or a key pair",
-        description=(
-            "Make a key. A secret key signs and verifies; of a key pair the private key signs, and the public key, which is no secret, "
-            "only verifies. The key goes to stdout, for a secret store, or into a file that only you can read."
-        ),
-        epilog=_examples(
-            "safepickle keygen --suite ed25519 --output trainer.key --public trainer.pub", "export SAFEPICKLE_KEY=$(safepickle keygen)", more=""
-        ),
+    keygen.epilog = _examples(
+        "safepickle keygen --suite ed25519 --output trainer.key --public trainer.pub", "export SAFEPICKLE_KEY=$(safepickle keygen)", more=""
     )
     keygen.add_argument("--suite", choices=SUITES, default=SUITES[0], help=f"the kind of key (default {SUITES[0]})")
     keygen.add_argument("-o", "--output", metavar="FILE", help="write the key to FILE, which must not exist (mode 0600)")
     keygen.add_argument("--public", metavar="FILE", help="write the public key of a pair to FILE, which must not exist")
     keygen.add_argument("--pem", action="store_true", help="write a key pair as PEM instead of one line each")
-    keygen.set_defaults(command="keygen")
 
-    public = commands.add_parser(
-        "pubkey",
-        help="print the public key of a private one",
-        description="Print the public key that belongs to a private key, or to one in a key service. It is not secret.",
-        epilog=_examples("safepickle pubkey --key file:trainer.key > trainer.pub"),
-    )
+
+def _pubkey(public: argparse.ArgumentParser) -> None:
+    public.description = "Print the public key that belongs to a private key, or to one in a key service. It is not secret."
+    public.epilog = _examples("safepickle pubkey --key file:trainer.key > trainer.pub")
     _add_key(public)
     public.add_argument("--pem", action="store_true", help="print it as PEM instead of one line")
-    public.set_defaults(command="pubkey")
 
-    check = commands.add_parser(
-        "verify",
-        help="the gate: every model signed, unchanged, as expected; nothing is unpickled",
-        description=(
-            "Check that each file was signed by a trusted key, is unchanged, and does only what the policy allows. Nothing is unpickled. Files below "
-            "a folder are known by their content: a pickle in any form (joblib, npz, torch, whatever its name) must be signed, and what is no "
-            "model is passed over. A file that is named itself must be signed. Pointers of Git LFS and DVC, and what cannot be read, are findings. "
-            "What [tool.safepickle] of the project's pyproject.toml says holds where neither options nor the environment do."
-        ),
-        epilog=_examples(
-            "safepickle verify",
-            "safepickle verify models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod",
-            "safepickle verify . --exclude tests --key file:trainer.pub --context-from-path '{stem}/prod' --format sarif --output verify.sarif",
-            "safepickle verify models/ --key file:trainer.pub --baseline baseline.json --update-baseline",
-            "safepickle verify models/ --lock safepickle.lock",
-            "git diff --name-only -z --diff-filter=d main | safepickle verify --files-from - --structure-only --allow-empty",
-            more=f"{_CODES} (usage, no key, missing path, no model found)",
-        ),
+
+def _verify(check: argparse.ArgumentParser) -> None:
+    check.description = (
+        "Check that each file was signed by a trusted key, is unchanged, and does only what the policy allows. Nothing is unpickled. Files below "
+        "a folder are known by their content: a pickle in any form (joblib, npz, torch, whatever its name) must be signed, and what is no "
+        "model is passed over. A file that is named itself must be signed. Pointers of Git LFS and DVC, and what cannot be read, are findings. "
+        "What [tool.safepickle] of the project's pyproject.toml says holds where neither options nor the environment do."
+    )
+    check.epilog = _examples(
+        "safepickle verify",
+        "safepickle verify models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod",
+        "safepickle verify . --exclude tests --key file:trainer.pub --context-from-path '{stem}/prod' --format sarif --output verify.sarif",
+        "safepickle verify models/ --key file:trainer.pub --baseline baseline.json --update-baseline",
+        "safepickle verify models/ --lock safepickle.lock",
+        "git diff --name-only -z --diff-filter=d main | safepickle verify --files-from - --structure-only --allow-empty",
+        more=f"{_CODES} (usage, no key, missing path, no model found)",
     )
     _add_selection(check, "paths of [tool.safepickle]")
     check.add_argument("--allow-empty", action="store_true", help="exit with 0 where there is no model")
@@ -151,50 +128,48 @@ def parser() -> argparse.ArgumentParser:
     check.add_argument("-o", "--output", metavar="FILE", help="write the report to FILE, which is replaced as a whole, instead of stdout")
     _add_config(check)
     _add_noise(check)
-    check.set_defaults(command="verify")
 
-    show = commands.add_parser(
-        "inspect",
-        help="show the header of a file; nothing is unpickled",
-        description="Show what the header of a file says. Without a key nobody vouches for it, and the output says so.",
-        epilog=_examples("safepickle inspect model.spkl --key env:SAFEPICKLE_KEY"),
-    )
+
+def _inspect(show: argparse.ArgumentParser) -> None:
+    show.description = "Show what the header of a file says. Without a key nobody vouches for it, and the output says so."
+    show.epilog = _examples("safepickle inspect model.spkl --key env:SAFEPICKLE_KEY")
     show.add_argument("path", metavar="PATH", help="a file, or - for stdin")
     _add_key(show)
     show.add_argument("--format", choices=("text", "json"), default="text", help="the form of the report (default text)")
-    show.set_defaults(command="inspect")
 
-    for name, what, example in (
-        ("sign", "add a signature to", "safepickle sign model.spkl --key env:APPROVER_KEY --trust file:trainer.pub"),
-        ("resign", "replace the signatures of", "safepickle resign models/ --key file:new.key --trust file:old.pub"),
-    ):
-        again = commands.add_parser(
-            name,
-            help=f"{what} files that trusted keys have signed; nothing is unpickled",
-            description=f"Verify each file, {what} it, and replace it as a whole. Header and content stay as they are; nothing is unpickled.",
-            epilog=_examples(example),
-        )
-        again.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder (every signed file below it)")
-        _add_key(again, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
-        again.add_argument(
-            "--trust",
-            action="append",
-            default=[],
-            metavar="URI",
-            help="a key whose signature the file must have; may be given several times "
-            f"(default: {VERIFY_KEYS} alone, and where that is not set the keyring of the key that signs)",
-        )
-        if name == "sign":
-            drop = "leave out signatures that were not verified (default: keep them, and name them on stderr)"
-            again.add_argument("--drop-unverified", action="store_true", help=drop)
-        _add_expectations(again)
-        again.set_defaults(command=name)
 
-    pins = commands.add_parser(
-        "pins",
-        help="keep the newest serial of each context, and check files against it",
-        description="Keep and check a small reviewed file of the newest serial, or the exact file, of each context: for hosts that refuse rollbacks.",
+def _sign(again: argparse.ArgumentParser) -> None:
+    _signing(again, "add a signature to", "safepickle sign model.spkl --key env:APPROVER_KEY --trust file:trainer.pub")
+    drop = "leave out signatures that were not verified (default: keep them, and name them on stderr)"
+    again.add_argument("--drop-unverified", action="store_true", help=drop)
+
+
+def _resign(again: argparse.ArgumentParser) -> None:
+    _signing(again, "replace the signatures of", "safepickle resign models/ --key file:new.key --trust file:old.pub")
+
+
+def _signing(again: argparse.ArgumentParser, what: str, example: str) -> None:
+    again.description = f"Verify each file, {what} it, and replace it as a whole. Header and content stay as they are; nothing is unpickled."
+    again.epilog = _examples(example)
+    again.add_argument("paths", nargs="+", metavar="PATH", help="a file, or a folder (every signed file below it)")
+    _add_key(again, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
+    again.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="URI",
+        help="a key whose signature the file must have; may be given several times "
+        f"(default: {VERIFY_KEYS} alone, and where that is not set the keyring of the key that signs)",
     )
+    _add_expectations(again)
+
+
+def _pins(pins: argparse.ArgumentParser) -> None:
+    pins.description = (
+        "Keep and check a small reviewed file of the newest serial, or the exact file, of each context: for hosts that refuse rollbacks."
+    )
+    # It is the action that names what is to be done.
+    pins.set_defaults(command=None)
     pin_actions = pins.add_subparsers(title="actions", required=True, metavar="ACTION")
     for name, what in (
         ("check", "refuse files that are older than the pins say, or that no pin is for"),
@@ -210,15 +185,13 @@ def parser() -> argparse.ArgumentParser:
         _add_config(action)
         action.set_defaults(command=f"pins {name}")
 
-    lock = commands.add_parser(
-        "lock",
-        help="write down which files were reviewed, and check files against that without a key",
-        description=(
-            "Verify each file with a key and enter it, by its SHA-256, in a small file that people review. With --verify, check files against "
-            "that file: no key is needed, so it works for pull requests from forks. Nothing is unpickled."
-        ),
-        epilog=_examples("safepickle lock models/ --key file:trainer.pub", "safepickle lock --verify models/"),
+
+def _lock(lock: argparse.ArgumentParser) -> None:
+    lock.description = (
+        "Verify each file with a key and enter it, by its SHA-256, in a small file that people review. With --verify, check files against "
+        "that file: no key is needed, so it works for pull requests from forks. Nothing is unpickled."
     )
+    lock.epilog = _examples("safepickle lock models/ --key file:trainer.pub", "safepickle lock --verify models/")
     lock.add_argument("paths", nargs="*", metavar="PATH", help="a file, or a folder (every signed file below it; with --verify every model file)")
     lock.add_argument("--exclude", action="append", default=[], metavar="GLOB", help=_EXCLUDE)
     lock.add_argument("--lock", metavar="FILE", help=f"the lock (default: that of [tool.safepickle], or {LOCK})")
@@ -228,18 +201,15 @@ def parser() -> argparse.ArgumentParser:
     lock.add_argument("--prune", action="store_true", help="drop files from the lock that are gone")
     lock.add_argument("--verify", action="store_true", help="check files, or all below the folder of the lock, against it, without a key")
     _add_config(lock)
-    lock.set_defaults(command="lock")
 
-    differ = commands.add_parser(
-        "diff",
-        help="say what a file newly needs; nothing is executed",
-        description=(
-            "Compare two files, or one at two git revisions (REV:PATH): names newly needed, what the policy does not allow, metadata, context, "
-            "serial, keys, versions and sizes. Without a key nobody vouches for what they say. Exit code 1 if HEAD needs what the policy does "
-            "not allow, its serial goes back, its context changes, or it cannot be read whole."
-        ),
-        epilog=_examples("safepickle diff origin/main:models/a.spkl HEAD:models/a.spkl --format markdown"),
+
+def _diff(differ: argparse.ArgumentParser) -> None:
+    differ.description = (
+        "Compare two files, or one at two git revisions (REV:PATH): names newly needed, what the policy does not allow, metadata, context, "
+        "serial, keys, versions and sizes. Without a key nobody vouches for what they say. Exit code 1 if HEAD needs what the policy does "
+        "not allow, its serial goes back, its context changes, or it cannot be read whole."
     )
+    differ.epilog = _examples("safepickle diff origin/main:models/a.spkl HEAD:models/a.spkl --format markdown")
     differ.add_argument("base", metavar="BASE", help="a file, or REV:PATH; one that is not in its revision counts as empty")
     differ.add_argument("head", metavar="HEAD", help="a file, or REV:PATH")
     _add_key(differ, f"a trusted key as {_URIS}; without one nothing is authenticated")
@@ -247,18 +217,15 @@ def parser() -> argparse.ArgumentParser:
     differ.add_argument("--format", choices=("text", "json", "markdown"), default="text", help="the form of the report (default text)")
     differ.add_argument("--exit-zero", action="store_true", help="exit with 0 whatever the difference")
     _add_config(differ)
-    differ.set_defaults(command="diff")
 
-    look = commands.add_parser(
-        "scan",
-        help="say what is in files that nobody signed; nothing is executed",
-        description=(
-            "Say of each file what it is, and which pickle programs in it use what the policy does not allow. Files are known by their content, "
-            "never by their name; nothing is executed. What cannot be read whole is a finding. Below a folder every regular file is read, hidden "
-            "ones included; symbolic links are not followed, and folders named .git are left out."
-        ),
-        epilog=_examples("safepickle scan models/ --format sarif --output scan.sarif"),
+
+def _scan(look: argparse.ArgumentParser) -> None:
+    look.description = (
+        "Say of each file what it is, and which pickle programs in it use what the policy does not allow. Files are known by their content, "
+        "never by their name; nothing is executed. What cannot be read whole is a finding. Below a folder every regular file is read, hidden "
+        "ones included; symbolic links are not followed, and folders named .git are left out."
     )
+    look.epilog = _examples("safepickle scan models/ --format sarif --output scan.sarif")
     _add_selection(look, "paths of [tool.safepickle]")
     _add_policy(look)
     look.add_argument("--format", choices=("text", "json", "sarif"), default="text", help="the form of the report (default text)")
@@ -271,18 +238,15 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_config(look)
     _add_noise(look)
-    look.set_defaults(command="scan")
 
-    bring = commands.add_parser(
-        "convert",
-        help="bring pickle and joblib files over into signed ones",
-        description=(
-            "Scan each file, build its object only if the policy allows all of it, and write it signed. OLD and NEW are files, or folders: then "
-            f"every pickle below OLD goes to the same path below NEW, with the suffix {SUFFIX}. Originals are not changed. What was converted "
-            "before is skipped, so a run that was broken off can be run again."
-        ),
-        epilog=_examples("safepickle convert legacy/ models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod"),
+
+def _convert(bring: argparse.ArgumentParser) -> None:
+    bring.description = (
+        "Scan each file, build its object only if the policy allows all of it, and write it signed. OLD and NEW are files, or folders: then "
+        f"every pickle below OLD goes to the same path below NEW, with the suffix {SUFFIX}. Originals are not changed. What was converted "
+        "before is skipped, so a run that was broken off can be run again."
     )
+    bring.epilog = _examples("safepickle convert legacy/ models/ --key env:SAFEPICKLE_KEY --context fraud-model/prod")
     bring.add_argument("old", metavar="OLD", help="a file, or a folder (every file below it)")
     bring.add_argument("new", metavar="NEW", help="the file or folder to write")
     _add_key(bring, f"the key that signs, as {_URIS}; never the key itself (default: {KEY})")
@@ -295,9 +259,12 @@ def parser() -> argparse.ArgumentParser:
     bring.add_argument("--check", metavar="X", help="inputs (.npy, .npz, .csv) to which the object must give the same answers as the original")
     bring.add_argument("--run-original", action="store_true", help="with --check: execute the original, without any protection but the scan")
     _add_config(bring)
-    bring.set_defaults(command="convert")
 
-    policy = commands.add_parser("policy", help="propose rules for classes of your own", description="Work on a policy.")
+
+def _policy(policy: argparse.ArgumentParser) -> None:
+    policy.description = "Work on a policy."
+    # It is the action that names what is to be done.
+    policy.set_defaults(command=None)
     actions = policy.add_subparsers(title="actions", required=True, metavar="ACTION")
     propose = actions.add_parser(
         "suggest",
@@ -311,13 +278,9 @@ def parser() -> argparse.ArgumentParser:
     propose.add_argument("names", nargs="+", metavar="MODULE:NAME", help="a class or function by its exact name")
     propose.set_defaults(command="policy suggest")
 
-    demo = commands.add_parser(
-        "demo",
-        help="train, sign, load and predict, and see attacks refused",
-        description="Train four models, sign them, load them in another process and compare predictions; then try to get bad files in.",
-    )
-    demo.set_defaults(command="demo")
-    return whole
+
+def _demo(demo: argparse.ArgumentParser) -> None:
+    demo.description = "Train four models, sign them, load them in another process and compare predictions; then try to get bad files in."
 
 
 def _add_key(parser: argparse.ArgumentParser, what: str = "") -> None:
@@ -376,3 +339,46 @@ def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow", action="append", default=[], metavar="MODULE:NAME", help="a class or function to allow beside it; may be given several times"
     )
+
+
+# Of each command what the list of commands says, and what gives it its own help and options.
+_COMMANDS: Final[dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]]] = {
+    "keygen": ("make a secret key, or a key pair", _keygen),
+    "pubkey": ("print the public key of a private one", _pubkey),
+    "verify": ("the gate: every model signed, unchanged, as expected; nothing is unpickled", _verify),
+    "inspect": ("show the header of a file; nothing is unpickled", _inspect),
+    "sign": ("add a signature to files that trusted keys have signed; nothing is unpickled", _sign),
+    "resign": ("replace the signatures of files that trusted keys have signed; nothing is unpickled", _resign),
+    "pins": ("keep the newest serial of each context, and check files against it", _pins),
+    "lock": ("write down which files were reviewed, and check files against that without a key", _lock),
+    "diff": ("say what a file newly needs; nothing is executed", _diff),
+    "scan": ("say what is in files that nobody signed; nothing is executed", _scan),
+    "convert": ("bring pickle and joblib files over into signed ones", _convert),
+    "policy": ("propose rules for classes of your own", _policy),
+    "demo": ("train, sign, load and predict, and see attacks refused", _demo),
+}
+
+
+def parser(asked: str = "") -> argparse.ArgumentParser:
+    """Return the parser of the command. `options.command` names what is to be done.
+
+    If `asked` is the name of a command, the parser knows no other one: whoever asks for one does not wait for the options of all.
+    """
+    whole = _Parser(
+        prog="safepickle",
+        description="Sign trained models, verify them, and load only what a trusted key signed.",
+        epilog=_examples(
+            "export SAFEPICKLE_KEY=$(safepickle keygen)",
+            "safepickle verify models/ --key file:trainer.pub",
+            "safepickle scan downloads/model.joblib",
+            "safepickle COMMAND --help",
+        ),
+    )
+    whole.add_argument("--version", action="version", version=f"safepickle {__version__}")
+    commands = whole.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name in [asked] if asked in _COMMANDS else _COMMANDS:
+        what, fill = _COMMANDS[name]
+        command = commands.add_parser(name, help=what)
+        command.set_defaults(command=name)
+        fill(command)
+    return whole

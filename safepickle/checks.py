@@ -6,13 +6,11 @@ Objects are judged in the order in which the program makes them, so what an argu
 
 from __future__ import annotations
 
-import decimal
 import math
 import re
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from .errors import LimitError
 from .machine import ABSENT, Buffer, ByteArray, Bytes, Dict, Global, List, Made, Trace, brief
@@ -37,8 +35,7 @@ _SLOW: Final = 8
 _INTEGER_FORMATS: Final = {"i1": "b", "i2": "h", "i4": "i", "i8": "q", "u1": "B", "u2": "H", "u4": "I", "u8": "Q", "b1": "?", "f4": "f", "f8": "d"}
 
 
-@dataclass(frozen=True, slots=True)
-class Dtype:
+class Dtype(NamedTuple):
     """What is known of a `numpy.dtype` that the program makes: size of an item in bytes, and how its arrays are stored."""
 
     itemsize: int
@@ -110,7 +107,9 @@ class Findings:
         if name == ("datetime", "timedelta"):
             return made.args
         if name == ("decimal", "Decimal") and type(made.args[0]) is str and "N" not in made.args[0]:
-            return decimal.Decimal(made.args[0])
+            from decimal import Decimal
+
+            return Decimal(made.args[0])
         if name != ("numpy._core.multiarray", "scalar"):
             return UNKNOWN
         dtype, data = made.args

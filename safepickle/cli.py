@@ -21,14 +21,14 @@ __all__ = ["main"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    known = arguments.parser()
+    given = list(sys.argv[1:] if argv is None else argv)
     if "_ARGCOMPLETE" in os.environ:
         # Only where a shell asks for completions, so that nobody else waits for it.
         with contextlib.suppress(ImportError):
             import argcomplete
 
-            argcomplete.autocomplete(known)
-    options = known.parse_args(argv)
+            argcomplete.autocomplete(arguments.parser())
+    options = arguments.parser(*given[:1]).parse_args(given)
     # Here and not above: whoever asks for help waits for none of it.
     from . import commands
 
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"safepickle: {escaped(elided(message))}", file=sys.stderr)
         return commands.FAILED
 
-    if getattr(options, "by_content", False) and "--" not in (sys.argv[1:] if argv is None else argv):
+    if getattr(options, "by_content", False) and "--" not in given:
         # Whoever names a file could otherwise give options of their own.
         return fail("--by-content takes names that others chose: write -- before the first, such as in args: [--key, file:trainer.pub, --]")
     if sys.stdout is None:

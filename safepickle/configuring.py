@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import os
 import stat
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from . import files
 from .container import MAX_INTEGER, MAX_SIGNATURES, MAX_TEXT
@@ -29,8 +28,7 @@ _NUMBERS: Final = {"min-serial": (0, MAX_INTEGER), "threshold": (1, MAX_SIGNATUR
 _FLAGS: Final = ("require-signed",)
 
 
-@dataclass(frozen=True, slots=True)
-class Config:
+class Config(NamedTuple):
     """What a project says. Paths are taken from the folder of the pyproject.toml; None or empty is what it does not say."""
 
     path: str

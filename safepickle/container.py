@@ -23,14 +23,13 @@ import itertools
 import json
 import mmap
 import os
-import platform
 import stat
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import IO, Any, Final, NoReturn, TypeVar
+from typing import IO, Any, Final, NamedTuple, NoReturn, TypeVar
 
 from . import chunks
 from .errors import AuthenticationError, FormatError, KeyringError, LimitError, UnsignedError
@@ -137,8 +136,7 @@ class Opened:
             raise TypeError("only container.open() makes an Opened")
 
 
-@dataclass(frozen=True, slots=True)
-class _Header:
+class _Header(NamedTuple):
     program: int
     buffers: tuple[int, ...]
     chunk_bytes: int
@@ -311,6 +309,9 @@ def _draft(
     """Return the header but for what is known once the body is hashed. Raises `ValueError` if it could not be stored."""
     if compress is not None:
         chunks.codec_of(compress)
+    # Only what is written asks for it, and it takes long to import.
+    import platform
+
     created = int(now())
     header = _Header(
         program=len(program),
@@ -603,8 +604,7 @@ def _authenticated(
     return front, header, trusted
 
 
-@dataclass(frozen=True, slots=True)
-class _Front:
+class _Front(NamedTuple):
     signatures: tuple[Signature, ...]
     raw: bytes
     digest: bytes

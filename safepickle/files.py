@@ -10,7 +10,6 @@ import io
 import json
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
@@ -106,7 +105,7 @@ def replacing(path: str, mode: int | None, *, old: os.stat_result | None = None)
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with _in_folder(path) as (folder, target):
-        temporary = os.path.join(os.path.dirname(target), f".safepickle-{secrets.token_hex(8)}.tmp")
+        temporary = os.path.join(os.path.dirname(target), f".safepickle-{os.urandom(8).hex()}.tmp")
         # From before the file is made: an interrupt may come between its making and the next instruction.
         try:
             try:

@@ -17,8 +17,8 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import IO, TYPE_CHECKING, Any, Final
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import chunks, container
 from .container import Info
@@ -38,7 +38,6 @@ from .files import open_regular
 from .findings import Finding
 from .keyring import Keyring
 from .machine import Limits, trace
-from .pins import Pins
 from .policy import DISTRIBUTIONS, Policy, admit
 from .selecting import STDIN, Candidate
 
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     # Whoever asks for a bundle, a lock or a baseline has loaded it.
     from . import lockfile, openssf
     from .baseline import Baseline
+    from .pins import Pins
 
 __all__ = ["ACCEPTED", "REFUSED", "STATUSES", "Checked", "Entry", "Expectations", "bundle_refused", "check", "check_all", "template"]
 
@@ -104,8 +104,7 @@ _AT: Final = re.compile(r"at byte (\d+)")
 _CHANGED: Final = "; the baseline accepts this for another content of the file"
 
 
-@dataclass(frozen=True, slots=True)
-class Expectations:
+class Expectations(NamedTuple):
     """What every file must be."""
 
     trusted: Keyring | None
@@ -129,12 +128,11 @@ class Expectations:
     """The folder that {path} in the template is relative to; None for the one that was given."""
     digests: bool = False
     """Whether the SHA-256 of a refused file is wanted."""
-    limits: Limits = field(default_factory=Limits)
+    limits: Limits = Limits()
     now: Callable[[], float] = time.time
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """A file and what came of it."""
 
     path: str
@@ -169,7 +167,7 @@ class Checked:
         """Return this with the findings that the baseline accepts as accepted ones."""
         if not self.refused:
             return self
-        return replace(self, findings=tuple(self._judged(each, baseline) for each in self.findings))
+        return self._replace(findings=tuple(self._judged(each, baseline) for each in self.findings))
 
     def _judged(self, finding: Finding, baseline: Baseline) -> Finding:
         if finding.verdict != REFUSED:
@@ -189,8 +187,7 @@ class Checked:
         return (self.entry(each) for each in self.findings if each.verdict == REFUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """A finding as a baseline knows it."""
 
     path: str
@@ -257,7 +254,7 @@ def _checked(candidate: Candidate, expected: Expectations, stdin: IO[bytes] | No
             return found
         # Of the file that is open, so that what is entered in a baseline is what was refused.
         file.seek(0)
-        return replace(found, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        return found._replace(sha256=hashlib.file_digest(file, "sha256").hexdigest())
 
 
 def bundle_refused(path: str, error: SafePickleError) -> Checked:

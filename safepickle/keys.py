@@ -21,11 +21,10 @@ import hmac
 import importlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn, Protocol, TypeVar, runtime_checkable
+from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeVar, runtime_checkable
 
 from . import files
 from .errors import AuthenticationError, KeyringError, elided
@@ -65,8 +64,7 @@ ECDSA_P256: Final = "ecdsa-p256-sha256"
 REMOTE_HMAC: Final = "remote-hmac-sha256"
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
+class Suite(NamedTuple):
     """A way to sign: its code in the signature block, and the bytes of its signatures, public and private keys (0: none)."""
 
     name: str
@@ -188,7 +186,7 @@ class SecretKey:
     @classmethod
     def generate(cls) -> SecretKey:
         """Return a new key of 32 bytes from the operating system's randomness."""
-        return cls(secrets.token_bytes(MIN_SECRET_BYTES))
+        return cls(os.urandom(MIN_SECRET_BYTES))
 
     @classmethod
     def from_bytes(cls, secret: bytes) -> SecretKey:
@@ -281,8 +279,10 @@ class PrivateKey:
         """
         known = _asymmetric(suite)
         if suite == ECDSA_P256:
+            import secrets
+
             return cls(suite, (1 + secrets.randbelow(_P256_ORDER - 1)).to_bytes(32, "big"))
-        return cls(suite, secrets.token_bytes(known.private_bytes))
+        return cls(suite, os.urandom(known.private_bytes))
 
     @classmethod
     def from_text(cls, text: str) -> PrivateKey:
@@ -736,11 +736,14 @@ def _wrapped(what: str, make: Callable[[], Any]) -> Any:
 
 
 def _private_parts(suite: str, raw: bytes) -> tuple[Any, ...]:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-
     def make() -> tuple[Any, ...]:
+        # Each suite imports what it needs itself: together they take as long as checking a small file.
         if suite == ECDSA_P256:
+            from cryptography.hazmat.primitives.asymmetric import ec
+
             return (ec.derive_private_key(int.from_bytes(raw, "big"), ec.SECP256R1()),)
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+
         first = ed25519.Ed25519PrivateKey.from_private_bytes(raw[:32])
         return (first,) if suite == ED25519 else (first, _mldsa().MLDSA65PrivateKey.from_seed_bytes(raw[32:]))
 
@@ -749,15 +752,17 @@ def _private_parts(suite: str, raw: bytes) -> tuple[Any, ...]:
 
 
 def _public_parts(suite: str, raw: bytes) -> tuple[Any, ...]:
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519
-
     def make() -> tuple[Any, ...]:
         if suite == ECDSA_P256:
+            from cryptography.hazmat.primitives.asymmetric import ec
+
             return (ec.EllipticCurvePublicKey.from_encoded_point(ec.SECP256R1(), raw),)
         y = int.from_bytes(raw[:32], "little") & ((1 << 255) - 1)
         # The library takes y modulo the prime: a second encoding would be a second key id of the same key, and one person count as two.
         if y >= _ED_PRIME or y in _SMALL_ORDER:
             raise ValueError
+        from cryptography.hazmat.primitives.asymmetric import ed25519
+
         first = ed25519.Ed25519PublicKey.from_public_bytes(raw[:32])
         return (first,) if suite == ED25519 else (first, _mldsa().MLDSA65PublicKey.from_public_bytes(raw[32:]))
 

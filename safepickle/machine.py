@@ -27,7 +27,7 @@ from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from .atoms import LEAST_BYTES, MOST_BYTES, swallow
 from .errors import LimitError, ProgramError
@@ -341,8 +341,7 @@ def paths(trace: Trace, targets: Sequence[Any]) -> dict[int, str]:
 # --- the table -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Opcode:
+class Opcode(NamedTuple):
     """One opcode: its byte, the name that `pickletools` gives it, whether the strict profile has it, and why or how."""
 
     code: int

@@ -29,8 +29,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from .checks import CHECKS, UNKNOWN, Findings
 from .errors import LimitError, PolicyError, SafePickleError
@@ -50,8 +49,8 @@ _ALLOWED_VERBS: Final = frozenset(("new", "state", "refer"))
 DISTRIBUTIONS: Final = {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "dateutil": "python-dateutil"}
 DEFAULT_PACKS: Final = ("python", "numpy", "scipy", "sklearn", "pandas")
 
-_PACKS: Final = Path(__file__).parent / "packs"
-_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*", re.ASCII)
+_PACKS: Final = os.path.join(os.path.dirname(__file__), "packs")
+_EXACT_NAME: Final = re.compile(r"([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*):([A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)", re.ASCII)
 
 # Modules whose names no policy of a user may allow: they run code, reach files, or load other data. This is no
 # deny-list that anything relies on (what is in no rule is refused); it keeps a refusal from reading as advice.
@@ -169,8 +168,7 @@ class Rule:
     state_matchers: tuple[Any, ...] = field(default=(), repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Pack:
+class Pack(NamedTuple):
     """The rules of one library as one TOML file."""
 
     name: str
@@ -199,7 +197,8 @@ class Policy:
 
         Raises `PolicyError` if the file is not a policy, `OSError` if it cannot be read.
         """
-        data = Path(path).read_bytes()
+        with open(os.fspath(path), "rb") as file:
+            data = file.read()
         try:
             table = tomllib.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:
@@ -271,8 +270,7 @@ def chosen(policy: Policy | None, allow: Allow) -> Policy:
     return policy.allow(*allowed) if allowed else policy
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(NamedTuple):
     """One name of an admitted program: as the program spells it, where it is to be found, and what it must be."""
 
     name: Name
@@ -330,8 +328,7 @@ def unruled(trace: Trace, policy: Policy) -> tuple[Name, ...]:
     return tuple(dict.fromkeys(name for name in names if name not in policy.rules))
 
 
-@dataclass(frozen=True, slots=True)
-class _Refusal:
+class _Refusal(NamedTuple):
     value: Any
     at: int
     verb: str
@@ -851,20 +848,20 @@ def _cached_packs(names: tuple[str, ...]) -> Policy:
         pack = _builtin_pack(name)
         aliases.update(pack.aliases)
         for rule in pack.rules:
-            for each in rule.names:
-                if _split(each) in rules:
-                    raise PolicyError(f"the built-in packs name {each} twice")
-                rules[_split(each)] = rule
+            for each in map(_split, rule.names):
+                if each in rules:
+                    raise PolicyError(f"the built-in packs name {':'.join(each)} twice")
+                rules[each] = rule
     return Policy(rules, aliases, names)
 
 
 @lru_cache(maxsize=64)
 def _builtin_pack(name: str) -> Pack:
-    path = _PACKS / f"{name}.toml"
-    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or not path.is_file():
-        known = ", ".join(sorted(each.stem for each in _PACKS.glob("*.toml")))
-        raise PolicyError(f"there is no built-in pack {name!r}; there are {known}")
-    table = tomllib.loads(path.read_text("utf-8"))
+    known = sorted(each.removesuffix(".toml") for each in os.listdir(_PACKS) if each.endswith(".toml"))
+    if name not in known:
+        raise PolicyError(f"there is no built-in pack {name!r}; there are {', '.join(known)}")
+    with open(os.path.join(_PACKS, f"{name}.toml"), "rb") as file:
+        table = tomllib.load(file)
     return _parse_pack(table, f"pack {name}", base_kinds={} if name == "numpy" else _kinds(("numpy",)), name=name)
 
 
@@ -970,10 +967,10 @@ def _texts(value: Any, where: str) -> tuple[str, ...]:
 
 
 def _split(name: str, where: str = "") -> Name:
-    module, colon, qualified = name.partition(":")
-    if not colon or not _NAME.fullmatch(module) or not _NAME.fullmatch(qualified):
+    match = _EXACT_NAME.fullmatch(name)
+    if match is None:
         raise PolicyError(f"{where + ': ' if where else ''}{name!r} is not an exact name: write 'package.module:QualifiedName', without wildcards")
-    return module, qualified
+    return match[1], match[2]
 
 
 def rule_for(value: Any) -> Rule:

@@ -12,9 +12,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Any, Final, NamedTuple
 
 from .errors import escaped
 from .findings import VERDICTS, Finding, Report
@@ -40,8 +38,7 @@ _LEVELS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """What a kind of finding means."""
 
     short: str
@@ -199,8 +196,7 @@ _NOT_READ: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Scanned:
+class Scanned(NamedTuple):
     """A file that was to be scanned, and what came of it."""
 
     path: str
@@ -419,6 +415,9 @@ def uri_of(path: str, root: str) -> str:
 
 
 def _quoted(path: str) -> str:
+    # It takes long to import, and text has no URIs.
+    from urllib.parse import quote
+
     plain = path.replace(os.sep, "/")
     try:
         return quote(os.fsencode(plain))

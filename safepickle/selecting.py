@@ -11,8 +11,7 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .walking import GIT, kind, tree
 
@@ -24,8 +23,7 @@ _MAGIC: Final = re.compile(r"[*?\[]")
 _OTHER_NAMES: Final = "a symbolic link to a folder that is looked at under another name: what is expected of files by name was not checked here"
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A file that a command may be about."""
 
     path: str
@@ -39,8 +37,7 @@ class Candidate:
     """Why it cannot be read like a file, if so."""
 
 
-@dataclass(frozen=True, slots=True)
-class Exclusion:
+class Exclusion(NamedTuple):
     """A pattern of what is left out: one with a slash is matched with the whole path, one without with each part of it."""
 
     pattern: str
@@ -48,8 +45,7 @@ class Exclusion:
     """The folder that paths are relative to; None for the paths as they are given, and those below the folder that was given."""
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(NamedTuple):
     """What there is to look at, in the order of the arguments and of the names below a folder."""
 
     candidates: tuple[Candidate, ...]

@@ -8,16 +8,14 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 __all__ = ["Tree", "kind", "tree"]
 
 GIT: Final = ".git"
 
 
-@dataclass(frozen=True, slots=True)
-class Tree:
+class Tree(NamedTuple):
     """What is below a folder, each as its path."""
 
     files: tuple[str, ...]

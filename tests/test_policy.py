@@ -6,6 +6,7 @@ import json
 import re
 import tomllib
 import types
+from pathlib import Path
 
 import mycorp
 import pytest
@@ -73,7 +74,7 @@ def resolve(policy, name, rule):
 
 def test_aliases_end_at_names_that_some_rule_has_or_binds():
     for pack in PACKS:
-        text = (policies._PACKS / f"{pack}.toml").read_text()
+        text = Path(policies._PACKS, f"{pack}.toml").read_text()
         for alias, target in policies._builtin_pack(pack).aliases.items():
             assert alias != target
             assert target not in policies.Policy.default().aliases
@@ -82,7 +83,7 @@ def test_aliases_end_at_names_that_some_rule_has_or_binds():
 
 def test_references_that_a_pattern_binds_are_exact_names_too():
     for pack in PACKS:
-        for bound in re.findall(r"@([^\"'|\]]+)", (policies._PACKS / f"{pack}.toml").read_text()):
+        for bound in re.findall(r"@([^\"'|\]]+)", Path(policies._PACKS, f"{pack}.toml").read_text()):
             assert re.fullmatch(r"[\w.]+:[\w.]+", bound), bound
 
 

@@ -109,7 +109,7 @@ def seeds() -> Iterator[bytes]:
         yield (more + text if more.startswith("packs") else text + more).encode()
     fields = 'state_needed = true\nitems = ["append", "setitem"]\nitem_keys = "plain"\nstate_keys = ["__x"]\nhashable = true\nfound_at = ["a.b:C"]\n'
     yield (RULE % ('["any"]', '"dict"') + fields).encode()
-    for path in sorted(_PACKS.glob("*.toml")):
+    for path in sorted(Path(_PACKS).glob("*.toml")):
         text = path.read_text("utf-8")
         table = tomllib.loads(text)
         assert table
