@@ -73,14 +73,6 @@ _ALONE_BYTES: Final = 1 << 26
 # Files of this size on average are worth threads; with smaller ones they wait for each other.
 _THREADED_BYTES: Final = 1 << 18
 
-# As git-lfs reads them, which takes two older addresses as well, and space before them.
-_LFS: Final = re.compile(rb"\s*version (?:https://git-lfs\.github\.com/spec/|https://hawser\.github\.com/spec/|http://git-media\.io/v/)")
-_DVC: Final = re.compile(rb"\A(?:[^\n]*\n){0,40}?outs:\r?\n(?:- |  )", re.ASCII)
-_DVC_HASH: Final = re.compile(rb"^[- ] (?:md5|etag|hash|checksum): ", re.MULTILINE)
-_DVC_SUFFIX: Final = ".dvc"
-_DVC_KEY: Final = re.compile(rb"path[\"']?\s*:")
-_POINTER_BYTES: Final = 1 << 16
-_DVC_PATH: Final = re.compile(r"^[- ] path: ['\"]?([^'\"\r\n]+)", re.MULTILINE)
 # What a pickle can begin with and not fail at once, on an empty stack (with `i` it does, but the unpickler in Python, which joblib uses, imports the
 # name before); and what the compressions, archives and arrays begin with in which libraries load pickles. A file with another first byte, which is
 # neither an old archive of tar nor an odd stream of zlib or lzma, holds nothing that pickle, joblib, numpy or torch would load.
@@ -268,41 +260,20 @@ def _regular(candidate: Candidate, file: io.FileIO, status: os.stat_result, expe
     head = file.read(_HEAD_BYTES)
     file.seek(0)
     ours = candidate.path.endswith(SUFFIX)
-    if _LFS.match(head):
-        return _refused(candidate, "lfs-pointer", "this is a Git LFS pointer, not the file itself: run `git lfs pull`", "UnsignedError", size)
-    if _is_dvc(candidate.path, pointer := _pointer(candidate.path, head, file, size)) and (
-        candidate.named or not _is_pulled(candidate.path, pointer)
-    ):
-        return _refused(candidate, "dvc-pointer", "this is a DVC pointer, and the file itself is not there: run `dvc pull`", "UnsignedError", size)
-    if ours or candidate.named or container.like_container(head):
+    contained = container.like_container(head)
+    if not contained:
+        # Here and not above: a gate that finds only signed files needs none of it.
+        from . import pointers
+
+        pointer = pointers.found(candidate.path, head, file, named=candidate.named)
+        if pointer is not None:
+            return _refused(candidate, *pointer, "UnsignedError", size)
+    if ours or candidate.named or contained:
         _check_front(file)
         return _contained(candidate, file, size, expected)
     if not _may_hold_pickle(candidate.path, head, file):
         return Checked(candidate.path, candidate.origin, None, (), "", passed_over=True, size=size)
     return _foreign(candidate, file, size, expected)
-
-
-def _pointer(path: str, head: bytes, file: io.FileIO, size: int) -> bytes:
-    """Return what may be a DVC pointer. What is called like one is read further: comments may stand in it."""
-    if not path.endswith(_DVC_SUFFIX):
-        return head if size < _HEAD_BYTES else b""
-    pointer = file.read(_POINTER_BYTES)
-    file.seek(0)
-    return pointer
-
-
-def _is_dvc(path: str, pointer: bytes) -> bool:
-    """Tell whether a file is a DVC pointer. DVC knows one by its name, and then by its key, in any form that YAML has."""
-    return (path.endswith(_DVC_SUFFIX) and b"outs" in pointer) or (_DVC.match(pointer) is not None and _DVC_HASH.search(pointer) is not None)
-
-
-def _is_pulled(path: str, pointer: bytes) -> bool:
-    """Tell whether all that a DVC pointer stands for is beside it, where `dvc pull` puts it: then that is what is checked."""
-    names = _DVC_PATH.findall(pointer.decode("utf-8", "replace"))
-    # Another form of YAML than DVC writes, or another folder than this: then it is not known what it stands for.
-    if b"wdir" in pointer or len(_DVC_KEY.findall(pointer)) != len(names):
-        return False
-    return bool(names) and all(os.path.exists(os.path.join(os.path.dirname(path), name.strip())) for name in names)
 
 
 def _may_hold_pickle(path: str, head: bytes, file: io.FileIO) -> bool:

@@ -69,8 +69,10 @@ BELOW: dict[str, set[str]] = {
     "scanning": {"errors", "container", "machine", "legacy", "explaining", "translating", "archives", "npy", "gadgets", "policy", "findings"},
     "reporting": {"errors", "findings"},
     # The gate: which files must be signed, and whether each is as expected.
+    "pointers": set(),
     "gate": {
         "errors",
+        "pointers",
         "files",
         "keyring",
         "chunks",
