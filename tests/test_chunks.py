@@ -30,6 +30,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from make_vectors import KEY, NOW, PROGRAM, SECOND, body, compressed, deflated, flipped, framed, header, signed
+from optional import HAS_ZSTD
 from pace import allowed
 from test_container import WAYS_IN, OnlyRead, OnlyWrite, body_start, in_thread, refused_by, run_python, same
 
@@ -55,15 +56,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="POSIX files")
 positional = pytest.mark.skipif(not hasattr(os, "preadv"), reason="no positional reads")
 
 
-def has_zstd() -> bool:
-    try:
-        chunks.codec_of("zstd")
-    except ValueError:
-        return False
-    return True
-
-
-CODECS = ["zlib", pytest.param("zstd", marks=pytest.mark.skipif(not has_zstd(), reason="zstd is not installed"))]
+CODECS = ["zlib", pytest.param("zstd", marks=pytest.mark.skipif(not HAS_ZSTD, reason="zstd is not installed"))]
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import importlib.util
 import os
 import pickle
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optional import HAS_MLDSA
 
 import safepickle
 from safepickle import (
@@ -38,8 +38,6 @@ from safepickle import (
 )
 from safepickle.keys import ECDSA_P256, ED25519, HYBRID, as_key, signed_message
 
-# Old releases of cryptography have no ML-DSA, and no key of the suite with it.
-HAS_MLDSA = importlib.util.find_spec("cryptography.hazmat.primitives.asymmetric.mldsa") is not None
 PAIRS = {suite: PrivateKey.generate(suite) for suite in (ED25519, *([HYBRID] if HAS_MLDSA else []), ECDSA_P256)}
 OLD, NEW, APPROVER, THIEF = (PrivateKey.generate() for _ in range(4))
 SECRET = SecretKey.generate()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import importlib.util
 import io
 import re
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from typing import Any
 import independent
 import make_vectors
 import pytest
+from optional import HAS_MLDSA, HAS_ZSTD
 
 import safepickle
 from safepickle import Keyring, SafePickleError, container
@@ -106,17 +106,6 @@ READERS: Sequence[Reader] = (open_bytes, open_path, open_mapped, open_stream, ve
 VERIFIERS: Sequence[Reader] = (verify_path, verify_stream, by_the_specification)
 
 
-def has_zstd() -> bool:
-    try:
-        container.chunks.codec_of("zstd")
-    except ValueError:
-        return False
-    return True
-
-
-HAS_MLDSA = importlib.util.find_spec("cryptography.hazmat.primitives.asymmetric.mldsa") is not None
-
-
 def skip_without_its_algorithms(vector: Vector) -> None:
     """Old releases of cryptography have no ML-DSA, and no key of a suite with it."""
     codes = {base64.urlsafe_b64decode(text.split("_", 2)[2][:4])[0] for text in vector.keys if text.startswith("spkpub1_")}
@@ -142,7 +131,7 @@ def test_every_reader_says_what_the_vector_says(path: Path, reader: Reader, tmp_
     skip_without_its_algorithms(vector)
     if vector.compression and reader is open_mapped:
         pytest.skip("a compressed file is not mapped; test_chunks.py has what is said then")
-    if vector.compression == "zstd" and reader not in VERIFIERS and not has_zstd():
+    if vector.compression == "zstd" and reader not in VERIFIERS and not HAS_ZSTD:
         pytest.skip("zstd is not installed")
     file = tmp_path / "file"
     file.write_bytes(vector.data)
@@ -184,7 +173,7 @@ def test_what_parses_is_written_as_the_same_bytes(path: Path):
 def test_the_information_is_the_same_from_every_way_in(path: Path):
     vector = Vector.read(path)
     skip_without_its_algorithms(vector)
-    if vector.compression == "zstd" and not has_zstd():
+    if vector.compression == "zstd" and not HAS_ZSTD:
         pytest.skip("zstd is not installed")
     opened, verified, peeked = (
         _opened(vector, vector.data).info,
