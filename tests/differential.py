@@ -375,8 +375,10 @@ def _listed(items: list[Any]) -> List:
     return value
 
 
-def _copied(kwargs: Dict) -> Dict:
-    """A call gets a dict of its own."""
+def _copied(kwargs: Any) -> Dict:
+    """A call gets a dict of its own. Raises `TypeError` for a name, such as `sys.modules`: whether that is a dict, only an import would show."""
+    if type(kwargs) is not Dict:
+        raise TypeError
     value = Dict()
     value.flat = kwargs.flat
     return value
