@@ -37,7 +37,7 @@ from .chunks import zstd_module
 from .errors import LimitError, escaped
 from .machine import Limits
 
-__all__ = ["Budget", "Fault", "Member", "Unpacked", "is_headed", "unpack"]
+__all__ = ["Budget", "Fault", "Member", "Unpacked", "is_headed", "is_zip", "unpack"]
 
 _FREE_BYTES: Final = 64 << 20
 # What is taken out at a time, and how that shrinks in front of an error, since decoders lose what they made in the call that fails.
@@ -799,7 +799,7 @@ def _zip_ends(data: bytes) -> list[int]:
     return ends
 
 
-def _is_zip(data: bytes) -> bool:
+def is_zip(data: bytes) -> bool:
     """Tell whether a local header is at 0, or a central directory where an end record says."""
     if data.startswith((_LOCAL, _DESCRIPTOR + _LOCAL, b"PK00PK\3\4", _END)):
         return True
@@ -1781,5 +1781,5 @@ _FORMATS: Final[tuple[tuple[Callable[[bytes], bool], str, Callable[[_Reading], N
     (_is_tar, "tar", _tar),
     (lambda data: data.startswith(_SEVENZIP), "7z", _sevenzip),
     (lambda data: data.startswith(tuple(_FOREIGN)), "unknown", _foreign),
-    (_is_zip, "zip", lambda reading: _Zip(reading).read()),
+    (is_zip, "zip", lambda reading: _Zip(reading).read()),
 )

@@ -291,10 +291,15 @@ def _may_hold_pickle(path: str, head: bytes, file: io.FileIO) -> bool:
     # The forms of which the first byte says nothing, by the checksum and the numbers of their headers.
     if archives.is_headed(head):
         return True
+    return b"PK\5\6" in _tail(file)
+
+
+def _tail(file: IO[bytes]) -> bytes:
+    """Return what an open file ends with, as far back as the end record of an archive may be; the file is at its beginning then."""
     file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL_BYTES))
     tail = file.read(_TAIL_BYTES)
     file.seek(0)
-    return b"PK\x05\x06" in tail
+    return tail
 
 
 _alone = threading.Lock()
@@ -352,6 +357,21 @@ def _check_front(file: io.FileIO) -> None:
         raise FormatError("the signatures of the container hold an archive, which nobody signed: who reads the file as tar or zip gets that instead")
 
 
+def _check_no_zip(file: IO[bytes]) -> None:
+    """Refuse a container that is a zip archive as well. Raises `FormatError`.
+
+    What a trusted key signed may hold what it likes; here nobody vouches for any byte, and who reads the file as zip would get what no policy has
+    judged. Other archives begin where the container does: see `_check_front`.
+    """
+    if b"PK\5\6" not in _tail(file):
+        return
+    # Here and not above: almost no file needs it.
+    from . import archives
+
+    if archives.is_zip(file.read()):
+        raise FormatError("it is a zip archive as well, and nobody has signed it: who reads it as one gets what was not checked here")
+
+
 def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected: Expectations) -> Checked:
     """Authenticate a container, unless only its structure is asked for, and judge its program."""
     context = _context(candidate, expected)
@@ -359,6 +379,8 @@ def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected
     with _alone if alone else contextlib.nullcontext():
         info, program, buffers = _opened(candidate, file, size, context, expected)
         admit(trace(program, buffers=buffers, limits=expected.limits), expected.policy)
+        if expected.trusted is None and expected.lock is None and size is not None:
+            _check_no_zip(file)
     findings: list[Finding] = []
     if expected.pins is not None:
         try:
