@@ -17,7 +17,7 @@ from . import __version__, container
 from .arguments import KEY, LOCK, SUFFIX, VERIFY_KEYS
 from .container import Info
 from .errors import AuthenticationError, FormatError, KeyringError, PolicyError, SafePickleError, elided, escaped
-from .files import replace
+from .files import create, replace
 from .keyring import Keyring, Trusted, as_keyring
 from .keys import ED25519, HMAC_SHA256, PrivateKey, PublicKey, SecretKey, parse_key, public_half
 from .verifying import inspect, resign, sign, verify
@@ -176,20 +176,10 @@ def _write_key(path: str | None, text: str, mode: int) -> None:
         print(text, end="", flush=True)
         return
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        create(path, text.encode("ascii"), mode)
     except FileExistsError:
         raise CannotError(f"{path} exists: a key is never overwritten; choose another name, or move it away first") from None
     except OSError as error:
-        raise CannotError(f"{path} cannot be written: {error.strerror}") from None
-    try:
-        with open(descriptor, "w", encoding="ascii") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(descriptor)
-    except OSError as error:
-        # Half a key is of no use, and would be in the way of the next attempt.
-        with contextlib.suppress(OSError):
-            os.unlink(path)
         raise CannotError(f"{path} cannot be written: {error.strerror}") from None
 
 

@@ -20,6 +20,7 @@ __all__ = [
     "Bytes",
     "check_mode",
     "check_writers",
+    "create",
     "open_regular",
     "project_table",
     "read_regular",
@@ -35,6 +36,7 @@ _OPAQUE: Final = re.compile(rb"""(?P<lines>\"{3}|'{3})|"(?:[^"\\\n]|\\.)*+"?|'[^
 _MAX_DOTS: Final = 8
 # A dotted key of so many parts that it is none: see `toml_table`.
 _DOTTED: Final = re.compile(rb"(?<![\w-])(?:(?:[\w-]++|\"[^\"\n]*+\"|'[^'\n]*+')[ \t]*+\.[ \t]*+){64}")
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 # Whether files can be named by an open folder and the name in it.
 _HAS_FOLDERS: Final = {os.open, os.stat, os.unlink, os.rename} <= os.supports_dir_fd
 
@@ -103,14 +105,13 @@ def replacing(path: str, mode: int | None, *, old: os.stat_result | None = None)
     `mode` is that of the new file; None leaves it to the umask. `old` is the status of the file that the new one is made from:
     root leaves the file to its owner, and if by then another file stands at the path, or it was changed, that one stays.
     """
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
     with _in_folder(path) as (folder, target):
         temporary = os.path.join(os.path.dirname(target), f".safepickle-{os.urandom(8).hex()}.tmp")
         # From before the file is made: an interrupt may come between its making and the next instruction.
         try:
             try:
                 # Never more open than what it replaces, not even before fchmod. Without a mode it is as open as any new file.
-                descriptor = os.open(temporary, flags, 0o666 if mode is None else 0o600, dir_fd=folder)
+                descriptor = os.open(temporary, _NEW, 0o666 if mode is None else 0o600, dir_fd=folder)
             except OSError as error:
                 error.filename = path
                 raise
@@ -132,10 +133,60 @@ def replacing(path: str, mode: int | None, *, old: os.stat_result | None = None)
             with contextlib.suppress(OSError):
                 os.unlink(temporary, dir_fd=folder)
             raise
-        if folder is not None:
-            # The rename is done; a folder that cannot be synced makes it no failure.
-            with contextlib.suppress(OSError):
-                os.fsync(folder)
+        _sync_folder(folder)
+
+
+def create(path: str, data: Bytes, mode: int) -> None:
+    """Make a file that was not there. Raises `FileExistsError`, which leaves what is there, and `OSError`, after which there is none.
+
+    On Linux it is written without a name and gets one when it is whole, so that whoever is killed leaves no part of it, and no secret under another
+    name. Elsewhere, and on file systems that cannot do that, it is written in its place.
+    """
+    with _in_folder(path) as (folder, target):
+        try:
+            if folder is None or not _named_when_whole(folder, target, data, mode):
+                _write_new(folder, target, data, mode)
+        except OSError as error:
+            error.filename, error.filename2 = path, None
+            raise
+        _sync_folder(folder)
+
+
+def _named_when_whole(folder: int, target: str, data: Bytes, mode: int) -> bool:
+    """Write a file without a name (O_TMPFILE of open(2)) and give it one; tell whether that can be done here."""
+    try:
+        descriptor = os.open(".", os.O_TMPFILE | os.O_WRONLY, mode, dir_fd=folder)
+    except (AttributeError, OSError):
+        return False
+    with io.FileIO(descriptor, "wb") as file:
+        write_all(file, data)
+        os.fsync(file.fileno())
+        try:
+            os.link(f"/proc/self/fd/{file.fileno()}", target, dst_dir_fd=folder)
+        except FileExistsError:
+            raise
+        except OSError:
+            return False
+    return True
+
+
+def _write_new(folder: int | None, target: str, data: Bytes, mode: int) -> None:
+    descriptor = os.open(target, _NEW, mode, dir_fd=folder)
+    try:
+        with io.FileIO(descriptor, "wb") as file:
+            write_all(file, data)
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(target, dir_fd=folder)
+        raise
+
+
+def _sync_folder(folder: int | None) -> None:
+    """Put a name that was just made on the disk. It is done: a folder that cannot be synced makes it no failure."""
+    if folder is not None:
+        with contextlib.suppress(OSError):
+            os.fsync(folder)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import shlex
 import stat
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -454,6 +456,36 @@ def test_keygen_leaves_no_half_of_a_key(tmp_path):
     assert child.returncode == 2
     assert "a.key cannot be written" in child.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("refusal", ["no such flag", "no file without a name", "no link"])
+def test_keygen_works_where_files_cannot_be_made_without_a_name(refusal, tmp_path, monkeypatch, capsys):
+    opened = os.open
+    monkeypatch.chdir(tmp_path)
+    if refusal == "no such flag":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif refusal == "no file without a name":
+        flag = getattr(os, "O_TMPFILE", 1 << 40)
+
+        def unsupported(path, flags, *arguments, **options):
+            if flags & flag == flag:
+                raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
+            return opened(path, flags, *arguments, **options)
+
+        monkeypatch.setattr(os, "open", unsupported)
+    else:
+
+        def unlinked(source, *arguments, **options):
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), source)
+
+        monkeypatch.setattr(os, "link", unlinked)
+    assert main(["keygen", "--output", "a.key"]) == 0
+    assert stat.S_IMODE(Path("a.key").stat().st_mode) == 0o600 or os.name != "posix"
+    key = Path("a.key").read_bytes()
+    assert main(["keygen", "--output", "a.key"]) == 2
+    assert "a key is never overwritten" in capsys.readouterr().err
+    assert Path("a.key").read_bytes() == key
+    assert [each.name for each in tmp_path.iterdir()] == ["a.key"]
 
 
 @pytest.mark.parametrize("text", [KEY.to_text(), KEY.to_text()[:-2], KEY._secret.hex()], ids=["key", "damaged", "hex"])

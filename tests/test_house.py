@@ -533,4 +533,6 @@ def test_each_session_of_nox_is_documented():
 @pytest.mark.skipif(not (TOP / ".git").exists(), reason="not a git checkout")
 def test_no_pickle_or_key_is_in_the_repository():
     endings = (".pkl", ".pickle", ".joblib", ".npy", ".npz", ".pem", ".key", ".pyc", ".so")
-    assert [name for name in tracked() if name.endswith(endings)] == []
+    # What each version left for later ones: keys that are known to everybody, and say so beside them.
+    left = re.compile(r"tests/compat/\d+\.\d+\.\d+/[a-z0-9+-]+\.(key|key\.pem|pub\.pem)")
+    assert [name for name in tracked() if name.endswith(endings) and not left.fullmatch(name)] == []

@@ -92,11 +92,11 @@ def wrong_after_a_kill(answer: dict[str, Any], name: str) -> str:
         return "" if answer["state"] == "new" else "it was not killed, and is not new"
     if answer["code"] != -signal.SIGKILL or misplaced(answer, name) or len(answer["left"]) > 1:
         return "another end, or more files"
-    if not OPERATIONS[name].replaces:
-        # A new key is no replacement. Half a file is no key, and it is told, not overwritten.
-        return "" if answer["state"] in ("old", "new") or "KeyringError" in answer["state"] else "half a key is taken for one"
     if answer["state"] not in ("old", "new"):
         return "neither old nor new"
+    if not OPERATIONS[name].replaces:
+        # A key that is there is not overwritten by the next attempt.
+        return "files are left" if answer["left"] else ""
     again = answer["again"] if "FileExistsError" not in answer["again"] else answer["state"]
     return "" if again == "new" and answer["left again"] == answer["left"] else "the next attempt stumbles"
 
@@ -172,7 +172,11 @@ def test_what_is_renamed_is_on_the_disk_before_and_the_folder_after(name: str, s
 def test_a_new_key_is_on_the_disk_before_it_is_told(server: Server) -> None:
     found = recorded(server, "keygen")
     for target in OPERATIONS["keygen"].targets:
-        written = [at for at, each in enumerate(found) if each.name == "write" and f"/{target}>" in each.text]
-        synced = [at for at, each in enumerate(found) if each.name == "fsync" and f"/{target}>" in each.text]
+        linked = next(at for at, each in enumerate(found) if each.name == "linkat" and f'"{target}"' in each.text)
+        # Until then it has no name, and one file is made after the other.
+        before = max((at for at in range(linked) if found[at].name == "linkat"), default=-1)
+        written = [at for at in range(before + 1, linked) if found[at].name == "write" and "/#" in found[at].text]
+        synced = [at for at in range(before + 1, linked) if found[at].name == "fsync" and "/#" in found[at].text]
+        folder = [at for at in range(linked, len(found)) if found[at].name == "fsync"]
         assert written
-        assert max(written) < max(synced)
+        assert max(written) < max(synced) < linked < min(folder)
