@@ -1,4 +1,4 @@
-"""What can be said on the command line: commands, options, and help that teaches by example. What is done with it stands in `cli`."""
+"""What can be said on the command line: commands, options, and help that teaches by example. What is done with it stands in `commands`."""
 
 from __future__ import annotations
 
