@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import errno
+import importlib
 import json
 import os
 import re
@@ -547,6 +548,8 @@ def test_every_command_teaches_by_example_and_is_done():
     leaves = {" ".join(name): parser for name, parser in parsers() if parser.get_default("command")}
     assert {parser.get_default("command") for parser in leaves.values()} == set(commands.COMMANDS) == set(leaves)
     assert set(leaves) - {name for name, _ in EXAMPLES} == {"demo"}
+    for module, name in commands.COMMANDS.values():
+        assert callable(getattr(importlib.import_module(f"safepickle.commands.{module}"), name))
 
 
 def test_the_suites_that_can_be_asked_for_are_those_of_keys():

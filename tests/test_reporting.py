@@ -459,13 +459,13 @@ def test_reporting_is_what_the_command_calls():
 
 
 def test_progress_is_for_terminals_and_never_in_the_report(folder, pretend, monkeypatch, capsys):
-    from safepickle import commands
+    from safepickle.commands import telling
 
     class Terminal(io.StringIO):
         def isatty(self):
             return True
 
-    monkeypatch.setattr(commands, "_DELAY", 0)
+    monkeypatch.setattr(telling, "_DELAY", 0)
     for stderr, expected in ((Terminal(), True), (io.StringIO(), False)):
         monkeypatch.setattr(sys, "stderr", stderr)
         assert main(["scan", str(folder)]) == 0
