@@ -143,7 +143,7 @@ def test_many_threads_and_processes_dump_and_load_at_once(method: str, count: in
     folder.mkdir()
     # From a file, where what is spawned finds the function.
     command = [sys.executable, str(script), str(folder), method, "10" if EVERYTHING else "1"]
-    child = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=300, check=False)
+    child = subprocess.run(command, capture_output=True, text=True, env=environment(), timeout=1800, check=False)
     assert child.stdout == f"{count}\n1\n", child.stderr
     assert not [name for name in os.listdir(folder) if name.startswith(".")]
 
