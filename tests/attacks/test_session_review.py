@@ -12,7 +12,7 @@ from collections.abc import Callable
 import pytest
 
 import safepickle
-from safepickle import SecretKey, archives, scanning
+from safepickle import SecretKey, archives, arguments, files, scanning
 from safepickle.cli import main
 
 EVIL = b"cos\nsystem\n(S'true'\ntR."
@@ -121,3 +121,62 @@ def test_what_comes_through_a_pipe_is_no_exception(path):
     done = piped(in_container(two_fields_of_long_values), "verify", path, "--structure-only")
     assert done.returncode == 1
     assert "it is a zip archive as well" in done.stdout
+
+
+# --- key files, and the parsers of commands ---------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and pipes with names")
+@pytest.mark.parametrize("nameless", [True, False], ids=["without a name first", "in its place"])
+def test_a_new_file_takes_the_place_of_nothing(tmp_path, monkeypatch, nameless):
+    if not nameless:
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    os.symlink("elsewhere", "link")
+    os.mkfifo("pipe")
+    os.mkdir("folder")
+    files.create("file", b"first", 0o600)
+    before = sorted(os.listdir())
+    for name in ("link", "pipe", "folder", "file"):
+        with pytest.raises(FileExistsError) as caught:
+            files.create(name, b"second", 0o644)
+        assert caught.value.filename == name
+    for name in ("", "folder/", "no/file", "n" * 300):
+        with pytest.raises(OSError, match=r"Errno") as refused:
+            files.create(name, b"second", 0o644)
+        assert refused.value.filename == name
+    assert (sorted(os.listdir()), os.listdir("folder")) == (before, [])
+    with open("file", "rb") as file:
+        assert file.read() == b"first"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "verify --str x",
+        "verify --format",
+        "verify -- --key",
+        "-- verify x",
+        "--version verify",
+        "--vers",
+        "ver x",
+        "pins",
+        "pins check",
+        "pins -- check x --pins p",
+        "policy suggest",
+        "scan scan",
+        "keygen verify",
+        "sign --drop x",
+        "resign --drop-unverified x",
+        "",
+    ],
+)
+def test_the_parser_of_one_command_says_what_that_of_all_says(said, capsys):
+    def outcome(parser):
+        try:
+            found = vars(parser.parse_args(said.split()))
+        except SystemExit as done:
+            found = done.code
+        return found, capsys.readouterr()
+
+    assert outcome(arguments.parser(*said.split()[:1])) == outcome(arguments.parser())
