@@ -377,16 +377,17 @@ class _Kept:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._pieces: list[bytes] = []
+        self._kept = io.BytesIO()
 
     def read(self, count: int) -> bytes:
         piece = self._file.read(count)
-        self._pieces.append(piece)
+        self._kept.write(piece)
         return piece
 
     def again(self) -> IO[bytes]:
         """Return what was read, to be read once more."""
-        return io.BytesIO(b"".join(self._pieces))
+        self._kept.seek(0)
+        return self._kept
 
 
 def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected: Expectations) -> Checked:
