@@ -48,7 +48,7 @@ def long_pointer(offset: int) -> bytes:
 
 def many_that_point_nowhere(begins: int) -> bytes:
     """20,001 entries whose member is not there, before the one whose member is."""
-    entries = listed(begins + 5) * 20_001 + listed(begins)
+    entries = listed(begins - 5) * 20_001 + listed(begins)
     return local() + entries + end(20_002, len(entries), begins + len(local()))
 
 
