@@ -51,8 +51,6 @@ _INSTALL: Final = "`pip install 'safepickle-ml[legacy]'` and scan again"
 _BY_HAND: Final = "unpack it with its own tool where nothing is loaded, and scan the files"
 # The end record with the longest comment. No reader looks for it further from the end.
 _END_WINDOW: Final = 22 + 65_535
-# After that many entries that point nowhere, a file is an archive that wants to be none.
-_LOOKED_AT: Final = 20_000
 # Readings of one zip archive that are followed up; two are as wrong as more.
 _DIRECTORIES: Final = 8
 _NAME_LENGTH: Final = 512
@@ -762,7 +760,7 @@ def _directories(data: bytes, at: int) -> Iterator[_Directory]:
     if at >= 20 and data.startswith(b"PK\6\7", at - 20):
         # zipfile believes that the zip64 record lies right before; others follow the offset.
         pointed = int.from_bytes(data[at - 12 : at - 4], "little")
-        places = [place for place in dict.fromkeys((at - 76, pointed)) if 0 <= place <= at - 76 and data.startswith(b"PK\6\6", place)]
+        places = [place for place in dict.fromkeys((at - 76, pointed)) if 0 <= place <= len(data) - 56 and data.startswith(b"PK\6\6", place)]
         agreed = [(count, size, offset, place) for place in places]
         for place in places:
             length, long_count, long_size, long_offset = struct.unpack_from("<Q20x3Q", data, place + 4)
@@ -773,7 +771,8 @@ def _directories(data: bytes, at: int) -> Iterator[_Directory]:
             if place != at - 76 or length != 44:
                 doubts.append("its zip64 record does not lie before it, or is of another length")
             stated.append((long_count, long_size, long_offset, place))
-        if places and not agreed:
+        # An older zipfile looks nowhere but right before, and believes the short values where nothing is.
+        if at - 76 in places and not agreed:
             del stated[0]
         if len(places) != 1 or pointed != places[0]:
             doubts.append("its zip64 record is not where it should be")
@@ -800,16 +799,13 @@ def _zip_ends(data: bytes) -> list[int]:
 
 
 def is_zip(data: bytes) -> bool:
-    """Tell whether a local header is at 0, or a central directory where an end record says."""
+    """Tell whether a local header is at 0, or a central directory where an end record says: what it lists is not looked for.
+
+    Where readers look for that differs, and none minds what else is listed.
+    """
     if data.startswith((_LOCAL, _DESCRIPTOR + _LOCAL, b"PK00PK\3\4", _END)):
         return True
-    looked = 0
-    for each in (each for at in _zip_ends(data) for each in _directories(data, at) if each.ends > each.begins):
-        for entry in _entries(data, each, _LOOKED_AT):
-            if _local_header(data, entry.local + each.shift) is not None or looked > _LOOKED_AT:
-                return True
-            looked += 1
-    return False
+    return any(each.count or each.ends > each.begins for at in _zip_ends(data) for each in _directories(data, at))
 
 
 def _entries(data: bytes, directory: _Directory, most: int) -> Iterator[_Entry]:

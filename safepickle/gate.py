@@ -340,7 +340,7 @@ def _is_tar(front: bytes) -> bool:
     return archives.is_headed(front)
 
 
-def _check_front(file: io.FileIO) -> None:
+def _check_front(file: IO[bytes]) -> None:
     """Refuse a container in whose signatures an archive stands. Raises `FormatError`.
 
     No signature covers them, and anybody can add one of a key that nobody knows. Readers of tar and zip do not mind what a file begins with, so
@@ -372,14 +372,38 @@ def _check_no_zip(file: IO[bytes]) -> None:
         raise FormatError("it is a zip archive as well, and nobody has signed it: who reads it as one gets what was not checked here")
 
 
+class _Kept:
+    """Reads what cannot be read again, and keeps it."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._kept = io.BytesIO()
+
+    def read(self, count: int) -> bytes:
+        piece = self._file.read(count)
+        self._kept.write(piece)
+        return piece
+
+    def again(self) -> IO[bytes]:
+        """Return what was read, to be read once more."""
+        self._kept.seek(0)
+        return self._kept
+
+
 def _contained(candidate: Candidate, file: IO[bytes], size: int | None, expected: Expectations) -> Checked:
     """Authenticate a container, unless only its structure is asked for, and judge its program."""
     context = _context(candidate, expected)
     alone = size is None or size > _MAPPED_BYTES
+    vouched = expected.trusted is not None or expected.lock is not None
+    source: Any = _Kept(file) if size is None and not vouched else file
     with _alone if alone else contextlib.nullcontext():
-        info, program, buffers = _opened(candidate, file, size, context, expected)
+        info, program, buffers = _opened(candidate, source, size, context, expected)
         admit(trace(program, buffers=buffers, limits=expected.limits), expected.policy)
-        if expected.trusted is None and expected.lock is None and size is not None:
+        if isinstance(source, _Kept):
+            # Of a regular file the front was looked at before.
+            file = source.again()
+            _check_front(file)
+        if not vouched:
             _check_no_zip(file)
     findings: list[Finding] = []
     if expected.pins is not None:
