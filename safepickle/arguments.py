@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
@@ -23,8 +25,23 @@ _EXCLUDE: Final = "leave out what matches: a name, or a path with * (within a fo
 _CODES: Final = "exit codes: 0 all good, 1 something was refused, 2 the job could not be done"
 
 
+def _columns() -> int:
+    """Return how wide the terminal is, as `shutil.get_terminal_size` finds it out."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
 class _Help(argparse.HelpFormatter):
     """Help in which examples keep their lines."""
+
+    def __init__(self, prog: str) -> None:
+        # argparse asks shutil for the width, for every option, and shutil loads every compression that Python has.
+        super().__init__(prog, width=_columns() - 2)
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         fill = super()._fill_text

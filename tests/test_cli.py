@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import sys
@@ -550,6 +551,16 @@ def test_every_command_teaches_by_example_and_is_done():
     assert set(leaves) - {name for name, _ in EXAMPLES} == {"demo"}
     for module, name in commands.COMMANDS.values():
         assert callable(getattr(importlib.import_module(f"safepickle.commands.{module}"), name))
+
+
+@pytest.mark.parametrize("columns", [None, "", "0", "-7", "x", "44", "200"])
+def test_help_is_as_wide_as_the_terminal(columns, monkeypatch):
+    if columns is None:
+        monkeypatch.delenv("COLUMNS", raising=False)
+    else:
+        monkeypatch.setenv("COLUMNS", columns)
+    assert said._columns() == shutil.get_terminal_size().columns
+    assert max(map(len, said.parser("pubkey").format_usage().splitlines())) <= said._columns()
 
 
 def test_the_suites_that_can_be_asked_for_are_those_of_keys():

@@ -98,7 +98,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(made, names):
         assert set(held) == package | {f"{about}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")}
         assert {name: archive.read(name) for name in package} == {name: (TOP / name).read_bytes() for name in package}
         assert archive.read(f"{about}/licenses/LICENSE") == (TOP / "LICENSE").read_bytes()
-        assert archive.read(f"{about}/entry_points.txt").decode().split() == ["[console_scripts]", "safepickle", "=", "safepickle.cli:main"]
+        assert archive.read(f"{about}/entry_points.txt").decode().split() == ["[console_scripts]", "safepickle", "=", "safepickle.cli:program"]
         assert {stat.S_IMODE(each.external_attr >> 16) for each in archive.infolist()} == {0o644}
         for name, recorded, size in csv.reader(io.StringIO(archive.read(f"{about}/RECORD").decode())):
             if name != f"{about}/RECORD":
