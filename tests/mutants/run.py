@@ -74,7 +74,10 @@ TESTS: dict[str, list[str]] = {
         "test_machine.py", "test_atoms.py", "attacks/test_hostile_programs.py", "attacks/test_speed_review.py", "attacks/test_review.py",
         "test_properties.py", "test_pickling.py",
     ],
-    "keys": ["test_keys.py", "attacks/test_keys.py", "attacks/test_keys_again.py", "test_keyring.py", "test_openssf.py", "test_vectors.py"],
+    "keys": [
+        "test_keys.py", "attacks/test_keys.py", "attacks/test_keys_again.py", "test_keyring.py", "test_openssf.py", "test_vectors.py",
+        "test_mutants_keys.py",
+    ],
 }  # fmt: skip
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
@@ -367,7 +370,8 @@ class Plugin:
 
 def alone(base: Path) -> None:
     """Make this process one whose output and files nobody sees."""
-    os.setsid()
+    # A group, not a session: the priority that was given to a session holds for the children too.
+    os.setpgid(0, 0)
     silent = os.open(os.devnull, os.O_RDWR)
     for each in (0, 1, 2):
         os.dup2(silent, each)
@@ -380,7 +384,8 @@ def collected(files: Iterable[str], plugin: Plugin, base: Path) -> None:
     """Collect tests and hand them to the plugin. Returns only if pytest did something else."""
     import pytest
 
-    options = ["-q", "-s", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", f"--basetemp={base / 'tests'}"]
+    # Tracebacks of pytest parse the file of the test, which takes longer than the test.
+    options = ["-q", "-s", "--tb=native", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", f"--basetemp={base / 'tests'}"]
     pytest.main([*options, *(f"tests/{each}" for each in files)], plugins=[plugin])
 
 
@@ -741,6 +746,8 @@ def interval(killed: int, run: int, of: int) -> tuple[float, float]:
 
 def warm() -> None:
     """Load pytest, its plugins and the libraries, so that a fork has them; safepickle must not be among them."""
+    # Compiling what is not mutated takes as long as importing it; the checkout stays as it is.
+    sys.dont_write_bytecode, sys.pycache_prefix = False, str(STATE / "pycache")
     import coverage  # noqa: F401
     import pytest
 
