@@ -8,9 +8,9 @@ safepickle, and forks.
 1. Recording. Each file of tests runs once, unchanged, under coverage: which lines of the module each test reaches and what it costs, and which
    lines run before any test does (import and collection). It is kept in STATE and made anew when the module or the file changes. A test that
    fails under coverage is left out, and named.
-2. Mutants within functions that do not run before the tests. One process imports safepickle and collects; it forks for each mutant, and the
-   child puts the changed code into the function. As no line of the function ran before the fork, and as nothing outside of it differs, this is
-   the same as importing the changed module.
+2. Mutants of statements that do not run before the tests. One process imports safepickle and collects; it forks for each mutant, and the child
+   puts the changed code into the function. As the statement did not run before the fork, and nothing outside of the function differs, this is
+   the same as importing the changed module. Where importing or collecting some of the files runs the statement, the process collects the others.
 3. All others: constants, tables, defaults, decorators, what runs at import. The process without safepickle forks for each; the child imports the
    changed module and collects, so no test sees a value that the unchanged module computed.
 
@@ -268,20 +268,11 @@ def functions_that_differ(old: CodeType, new: CodeType) -> Iterator[tuple[CodeTy
             yield from functions_that_differ(before, after) if isinstance(after, CodeType) else [None]
 
 
-def lines_within(code: CodeType) -> set[int]:
-    """Return the lines of a function's body."""
-    found = {line for _, _, line in code.co_lines() if line}
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            found |= lines_within(each)
-    return found - {code.co_firstlineno}
-
-
 class Replacing:
-    """Puts changed code into functions that did not run yet."""
+    """Puts changed code into functions."""
 
-    def __init__(self, original: CodeType, ran: set[int]) -> None:
-        self.original, self.ran = original, ran
+    def __init__(self, original: CodeType) -> None:
+        self.original = original
         self.functions: dict[tuple[str, int], list[FunctionType]] = {}
         for each in gc.get_objects():
             if isinstance(each, FunctionType) and each.__code__.co_filename == original.co_filename:
@@ -294,10 +285,8 @@ class Replacing:
             if change is None:
                 return None
             before, after = change
-            lines = lines_within(before)
             functions = self.functions.get((before.co_qualname, before.co_firstlineno), [])
-            unfit = before.co_name == "<lambda>" or not lines or lines & self.ran or before.co_freevars != after.co_freevars
-            if unfit or not functions or any(each.__code__ != before for each in functions):
+            if before.co_freevars != after.co_freevars or not functions or any(each.__code__ != before for each in functions):
                 return None
             pairs += [(each, after) for each in functions]
         return pairs
@@ -434,9 +423,9 @@ def outcome(ended: int, note: Note) -> str:
 
 
 class Recorded(NamedTuple):
-    """What is known of the tests of a module: the lines that run before them, and of each test its file, lines and CPU seconds."""
+    """What is known of the tests of a module: of each file the lines that run before its tests, of each test its file, lines and CPU seconds."""
 
-    before: set[int]
+    before: dict[str, frozenset[int]]
     files: dict[str, str]
     lines: dict[str, frozenset[int]]
     costs: dict[str, float]
@@ -478,7 +467,7 @@ def record(name: str, path: Path, target: Path) -> Callable[[Path], None]:
 
 def recorded(module: str, path: Path, note: Note) -> Recorded:
     """Return what is known of the tests of a module, after recording what is not known yet."""
-    known = Recorded(set(), {}, {}, {})
+    known = Recorded({}, {}, {}, {})
     for name in TESTS[module]:
         digest = hashlib.sha256(path.read_bytes() + (TOP / "tests" / name).read_bytes()).hexdigest()[:12]
         target = STATE / f"record-{module}-{name.replace('/', '-')}-{digest}.json"
@@ -490,7 +479,7 @@ def recorded(module: str, path: Path, note: Note) -> Recorded:
         found = json.loads(target.read_text())
         if found["failed"]:
             print(f"{module}: left out, as they fail under coverage: {', '.join(found['failed'])}", flush=True)
-        known.before.update(found["before"])
+        known.before[name] = frozenset(found["before"])
         for nodeid, test in found["tests"].items():
             known.files[nodeid], known.lines[nodeid], known.costs[nodeid] = name, frozenset(test["lines"]), test["cpu"]
     return known
@@ -546,6 +535,7 @@ class Choosing:
             some = set(reaching)
             reaching += [nodeid for nodeid in self.ranked if nodeid not in some]
         killers = self.killers.get(mutant.scope, Counter())
+        # The sort is stable.
         return sorted(reaching, key=lambda nodeid: -killers[nodeid])
 
     def learn(self, mutant: Mutant, entry: dict[str, Any]) -> None:
@@ -612,16 +602,19 @@ class Runner:
         with self.results.open("a") as file:
             file.write(json.dumps(entry) + "\n")
 
-    def within_functions(self, wanted: Sequence[Mutant], stage: int, until: float) -> list[Mutant]:
-        """Run the mutants that are code of functions which did not run yet, in forks of a process that has collected. Returns the others."""
+    def within_functions(self, wanted: Sequence[Mutant], files: Sequence[str], stage: int, until: float) -> list[Mutant]:
+        """Run mutants of statements that these files do not run before their tests, in forks of a process that has collected. Returns those left."""
         others = STATE / f"others-{os.getpid()}.json"
+
+        if time.monotonic() > until:
+            return []
 
         def child(base: Path) -> None:
             plugin = Plugin(lambda session: served(session, base))
 
             def served(session: Any, base: Path) -> None:
                 items = {item.nodeid: item for item in session.items}
-                replacing = Replacing(self.original, self.choosing.known.before)
+                replacing = Replacing(self.original)
                 left = []
                 gc.collect()
                 gc.freeze()
@@ -634,7 +627,7 @@ class Runner:
                         left.append(mutant.key)
                         continue
                     tests = self.choosing.tests(mutant, outside=False)
-                    chosen = [items[nodeid] for nodeid in tests]
+                    chosen = [items[nodeid] for nodeid in tests if nodeid in items]
                     for control in (True, False) if at % 50 == 0 else (False,):
                         ended, cpu = forked(partial(tested, plugin, self.original if control else code, [] if control else pairs, chosen), self.note)
                         if control and ended != PASSED:
@@ -643,7 +636,7 @@ class Runner:
                 others.write_text(json.dumps(left))
                 os._exit(PASSED)
 
-            collected(TESTS[self.module], plugin, base)
+            collected(files, plugin, base)
 
         def tested(plugin: Plugin, code: CodeType, pairs: list[tuple[FunctionType, CodeType]], chosen: Sequence[Any], base: Path) -> None:
             # For tests that import the module once more.
@@ -694,9 +687,17 @@ class Runner:
 
     def run(self, wanted: Sequence[Mutant], stage: int, until: float) -> None:
         for begin in range(0, len(wanted), CHUNK):
-            if time.monotonic() > until:
-                return
-            for mutant in self.within_functions(wanted[begin : begin + CHUNK], stage, until):
+            groups: dict[tuple[str, ...], list[Mutant]] = {}
+            for mutant in wanted[begin : begin + CHUNK]:
+                fit = tuple(name for name, before in self.choosing.known.before.items() if not before & set(mutant.lines))
+                # Whether all tests let a mutant live is found out with all files.
+                all_or_none = stage == 2 and len(fit) < len(TESTS[self.module])
+                groups.setdefault(() if all_or_none else fit, []).append(mutant)
+            left = groups.pop((), [])
+            for files, group in groups.items():
+                # Fewer are not worth a process of their own.
+                left += self.within_functions(group, files, stage, until) if len(group) >= 4 else group
+            for mutant in left:
                 if time.monotonic() > until:
                     return
                 self.imported(mutant, stage)
