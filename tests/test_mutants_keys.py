@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import hashlib
+import sys
+import types
 
 import pytest
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import asymmetric
 
 from safepickle import AuthenticationError, KeyringError, PrivateKey, PublicKey, SecretKey, Signature, read_key
-from safepickle.keys import ECDSA_P256, ED25519, REMOTE_HMAC, SUITES, _base64url, _checksum, parse_key, remote_key_id
+from safepickle.keys import (
+    ECDSA_P256,
+    ED25519,
+    HYBRID,
+    MAX_KEY_FILE_BYTES,
+    REMOTE_HMAC,
+    SUITES,
+    _base64url,
+    _checksum,
+    _wrapped,
+    parse_key,
+    public_key_id,
+    remote_key_id,
+)
 
 SECRET = hashlib.sha256(b"mutants").digest()
 PAIR = PrivateKey(ED25519, SECRET)
@@ -109,3 +128,103 @@ def test_a_private_key_verifies_what_it_signed_and_nothing_else(suite):
     key.verify(digest, signature)
     with pytest.raises(AuthenticationError):
         key.verify(other, signature)
+
+
+def test_a_signature_cannot_be_changed():
+    signature = Signature(ED25519, "0" * 16, b"value")
+    with pytest.raises(AttributeError):
+        signature.value = b"other"
+    with pytest.raises((AttributeError, TypeError)):
+        signature.other = 1
+
+
+@pytest.mark.parametrize("key", [PAIR, PAIR.public_key(), SecretKey(SECRET)], ids=["private", "public", "secret"])
+def test_a_copy_of_a_key_is_that_key(key):
+    assert copy.copy(key) == key
+    assert copy.deepcopy([key]) == [key]
+    assert isinstance(key, PublicKey) or copy.copy(key) is copy.deepcopy(key) is key
+
+
+@pytest.mark.parametrize("suite", [ED25519, ECDSA_P256, HYBRID])
+def test_a_key_pair_comes_back_from_each_form(suite):
+    if suite == HYBRID:
+        pytest.importorskip("cryptography.hazmat.primitives.asymmetric.mldsa")
+    key = PrivateKey(suite, SECRET * (2 if suite == HYBRID else 1))
+    public = key.public_key()
+    assert PrivateKey.from_text(key.to_text()) == PrivateKey.from_pem(key.to_pem()) == key
+    assert PrivateKey.from_pem(key.to_pem(b"word"), b"word") == key
+    assert PublicKey.from_text(public.to_text()) == PublicKey.from_pem(public.to_pem()) == public
+    assert (public.suite, len(public.raw), public.raw) == (suite, SUITES[suite].public_bytes, public._raw)
+    assert public.key_id == key.key_id == public_key_id(suite, public.raw) == named(b"safepickle container v1 public key", suite.encode(), public.raw)
+
+
+def test_raw_bytes_of_a_key_have_their_length():
+    for wrong in (SECRET[:-1], SECRET + b"x", bytearray(SECRET)):
+        with pytest.raises(KeyringError, match="a private key of suite ed25519 has 32 bytes"):
+            PrivateKey(ED25519, wrong)
+        with pytest.raises(KeyringError, match="a public key of suite ed25519 has 32 bytes"):
+            PublicKey(ED25519, wrong)
+
+
+def test_without_ml_dsa_a_hybrid_key_asks_for_another_cryptography(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.mldsa", None)
+    monkeypatch.delattr(asymmetric, "mldsa", raising=False)
+    with pytest.raises(KeyringError, match="the installed cryptography has no ML-DSA"):
+        PrivateKey(HYBRID, SECRET * 2)
+
+
+def test_an_algorithm_that_cryptography_lacks_asks_for_another_one():
+    def lacking() -> None:
+        raise UnsupportedAlgorithm("what")
+
+    with pytest.raises(KeyringError, match="the installed cryptography cannot use this test: pip install"):
+        _wrapped("test", lacking)
+
+
+def test_pem_is_bytes_of_at_most_the_length_of_a_key_file():
+    with pytest.raises(KeyringError, match="PEM is bytes, not str"):
+        PublicKey.from_pem(PAIR.public_key().to_pem().decode())
+    pem = PAIR.public_key().to_pem()
+    assert PublicKey.from_pem(pem.ljust(MAX_KEY_FILE_BYTES)) == PAIR.public_key()
+    with pytest.raises(KeyringError, match="longer than 65536 bytes"):
+        PublicKey.from_pem(pem.ljust(MAX_KEY_FILE_BYTES + 1))
+
+
+def test_a_textual_key_is_at_most_as_long_as_a_key_file():
+    text = PAIR.to_text()
+    assert PrivateKey.from_text(text.ljust(MAX_KEY_FILE_BYTES)) == PAIR
+    with pytest.raises(KeyringError, match="this is not a textual private key"):
+        PrivateKey.from_text(text.ljust(MAX_KEY_FILE_BYTES + 1))
+
+
+def test_a_key_of_another_form_is_named_as_what_it_is():
+    with pytest.raises(KeyringError, match=f"^{PAIR.key_id} is a private key, and a public key is needed here"):
+        PublicKey.from_text(PAIR.to_text())
+    with pytest.raises(KeyringError, match="is a public key, and a secret key is needed here"):
+        SecretKey.from_text(PAIR.public_key().to_text())
+
+
+def test_a_key_in_base64_is_no_secret_though_a_character_was_added_to_it():
+    der = base64.b64decode(b"".join(PAIR.to_pem().splitlines()[1:-1]))
+    text = base64.b64encode(der).rstrip(b"=")
+    for more in (b"", b"A", b"AA", b"AAA", b"AAAA"):
+        with pytest.raises(KeyringError, match="not a secret"):
+            SecretKey(text + more)
+
+
+@pytest.mark.parametrize("size", [80, 150, 300])
+def test_a_sequence_in_der_is_no_secret_if_it_says_its_own_length(size):
+    """As keys of PKCS #1 are, whatever their length takes."""
+    content = b"\x02" + bytes(range(100, 200)) * 3
+    head = {80: b"\x30\x50", 150: b"\x30\x81\x96", 300: b"\x30\x82\x01\x2c"}[size]
+    with pytest.raises(KeyringError, match="not a secret"):
+        SecretKey(head + content[:size])
+    assert SecretKey(head + content[: size - 1])
+    assert SecretKey(head + content[: size + 1])
+
+
+@pytest.mark.parametrize(("scheme", "module"), [("awskms", "aws_kms"), ("pkcs11", "pkcs11"), ("vault", "vault")])
+def test_a_remote_key_is_read_by_its_adapter(monkeypatch, scheme, module):
+    """Which is imported only then: what stands in its place here says that it was asked."""
+    monkeypatch.setitem(sys.modules, f"safepickle.integrations.{module}", types.SimpleNamespace(from_uri=lambda rest: (module, rest)))
+    assert read_key(f"{scheme}:rest:of it") == (module, "rest:of it")

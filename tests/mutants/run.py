@@ -691,8 +691,10 @@ class Runner:
             for mutant in wanted[begin : begin + CHUNK]:
                 fit = tuple(name for name, before in self.choosing.known.before.items() if not before & set(mutant.lines))
                 # Whether all tests let a mutant live is found out with all files.
-                all_or_none = stage == 2 and len(fit) < len(TESTS[self.module])
-                groups.setdefault(() if all_or_none else fit, []).append(mutant)
+                wanting = stage == 2 and len(fit) < len(TESTS[self.module])
+                reaching = {self.choosing.known.files[nodeid] for nodeid in self.choosing.tests(mutant, outside=False)}
+                wanting |= bool(reaching) and not reaching & set(fit)
+                groups.setdefault(() if wanting else fit, []).append(mutant)
             left = groups.pop((), [])
             for files, group in groups.items():
                 # Fewer are not worth a process of their own.
