@@ -62,17 +62,19 @@ from typing import Any, NamedTuple
 
 TOP = Path(__file__).resolve().parents[2]
 STATE = Path(os.environ.get("MUTANTS_STATE", "/tmp/mutants-state"))
-# For each module the tests that may reach its mutants.
+# For each module the tests that may reach its mutants: those of both stages, and slower ones of the second alone.
 TESTS: dict[str, list[str]] = {
     "errors": ["test_mutants_errors.py"],
-    "policy": ["test_mutants_policy.py", "test_policy.py", "attacks/test_review.py", "attacks/test_hostile_programs.py"],
+    "policy": ["test_mutants_policy.py", "test_policy.py"],
     "container": ["test_vectors.py", "test_container.py"],
-    "machine": ["test_machine.py", "test_atoms.py", "attacks/test_hostile_programs.py"],
-    "keys": [
-        "test_keys.py", "attacks/test_keys.py", "attacks/test_keys_again.py", "test_keyring.py", "test_openssf.py", "test_vectors.py",
-        "test_mutants_keys.py",
-    ],
-}  # fmt: skip
+    "machine": ["test_machine.py", "test_atoms.py"],
+    "keys": ["test_mutants_keys.py", "test_keys.py", "attacks/test_keys.py", "attacks/test_keys_again.py", "test_keyring.py"],
+}
+MORE: dict[str, list[str]] = {
+    "policy": ["attacks/test_review.py", "attacks/test_hostile_programs.py"],
+    "machine": ["attacks/test_hostile_programs.py"],
+    "keys": ["test_openssf.py", "test_vectors.py"],
+}
 
 SWAPS: dict[type[ast.AST], type[ast.AST]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.Is: ast.IsNot, ast.IsNot: ast.Is,
@@ -465,10 +467,10 @@ def record(name: str, path: Path, target: Path) -> Callable[[Path], None]:
     return child
 
 
-def recorded(module: str, path: Path, note: Note) -> Recorded:
+def recorded(module: str, files: Sequence[str], path: Path, note: Note) -> Recorded:
     """Return what is known of the tests of a module, after recording what is not known yet."""
     known = Recorded({}, {}, {}, {})
-    for name in TESTS[module]:
+    for name in files:
         digest = hashlib.sha256(path.read_bytes() + (TOP / "tests" / name).read_bytes()).hexdigest()[:12]
         target = STATE / f"record-{module}-{name.replace('/', '-')}-{digest}.json"
         if not target.exists():
@@ -578,8 +580,9 @@ class Runner:
             self.results.write_text("".join(line + "\n" for line in taken))
         self.known = {entry["key"]: entry for entry in map(json.loads, self.results.read_text().splitlines())}
 
-    def ready(self) -> None:
-        self.choosing = Choosing(self.source, recorded(self.module, self.path, self.note))
+    def ready(self, stage: int) -> None:
+        files = TESTS[self.module] + (MORE.get(self.module, []) if stage == 2 else [])
+        self.choosing = Choosing(self.source, recorded(self.module, files, self.path, self.note))
         for each in self.made:
             if each.key in self.known:
                 self.choosing.learn(each, self.known[each.key])
@@ -588,7 +591,7 @@ class Runner:
         note = self.note.read()
         result = outcome(ended, self.note)
         # Then nothing is left for a second stage.
-        stage = 2 if note.get("ran", 0) >= of else stage
+        stage = 2 if note.get("ran", 0) >= of and self.module not in MORE else stage
         entry = {
             "key": mutant.key,
             "line": mutant.line,
@@ -688,12 +691,14 @@ class Runner:
         self.finish(mutant, stage, len(tests), ended, cpu)
 
     def run(self, wanted: Sequence[Mutant], stage: int, until: float) -> None:
+        if wanted:
+            self.ready(stage)
         for begin in range(0, len(wanted), CHUNK):
             groups: dict[tuple[str, ...], list[Mutant]] = {}
             for mutant in wanted[begin : begin + CHUNK]:
                 fit = tuple(name for name, before in self.choosing.known.before.items() if not before & set(mutant.lines))
                 # Whether all tests let a mutant live is found out with all files.
-                wanting = stage == 2 and len(fit) < len(TESTS[self.module])
+                wanting = stage == 2 and len(fit) < len(self.choosing.known.before)
                 reaching = {self.choosing.known.files[nodeid] for nodeid in self.choosing.tests(mutant, outside=False)}
                 wanting |= bool(reaching) and not reaching & set(fit)
                 groups.setdefault(() if wanting else fit, []).append(mutant)
@@ -782,7 +787,6 @@ def main() -> None:
         runner = Runner(module, note)
         runner.read()
         if not arguments.report:
-            runner.ready()
             runner.all(until, again=arguments.again, sample=arguments.sample, stages=(arguments.stage,) if arguments.stage else (1, 2))
         runner.report()
 
