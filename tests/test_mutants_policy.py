@@ -496,3 +496,107 @@ def test_only_the_judge_makes_its_proof():
     with pytest.raises(TypeError, match=r"only policy\.admit"):
         Admitted(traced, Policy.default(), (), None, ())
     assert judged(1, Policy.default()).trace.root == 1
+
+
+ANY = NAMES + 'verbs = ["new"]\nargs = [["any", "..."]]'
+
+
+@pytest.mark.parametrize(
+    ("value", "cost"),
+    [
+        (None, 0),
+        (True, 0),
+        (7, 0),
+        (8 << 96, 12),
+        ("four", 4),
+        (b"four", 4),
+        (bytearray(b"four"), 4),
+        ((1, 2, 3), 3),
+        ([1, 2, 3], 3),
+        ({1, 2, 3}, 3),
+        (frozenset({1, 2, 3}), 3),
+        ({"x": 1, "y": 2}, 4),
+    ],
+    ids=str,
+)
+def test_arguments_and_states_are_charged_by_their_bytes_and_items(written, value, cost):
+    """What `Findings` bounds: that one large value is handed over again and again."""
+    assert judged(New("a:B", value, value), written(ANY)).findings.cost == 2 * cost
+    stated = NAMES + 'verbs = ["new", "state"]\nstate = [["any"], "list"]'
+    assert judged(New("a:B", state=(value,)), written(stated)).findings.cost == cost
+    assert judged(New("a:B", state=["one", 2]), written(stated)).findings.cost == 2
+
+
+def test_an_array_is_charged_by_its_memory(written):
+    policy = written(ANY, 'packs = ["python", "numpy"]\n')
+    alone, handed = array(bytes(48), shape=(2, 3)), New("a:B", array(bytes(48), shape=(2, 3)))
+    assert judged(handed, policy).findings.cost - judged(alone, policy).findings.cost == 48
+
+
+@pytest.mark.parametrize(
+    "make", [lambda key: (0, key), lambda key: frozenset({key}), lambda key: (frozenset({key, 1}), 1)], ids=["tuple", "set", "both"]
+)
+def test_keys_that_hold_what_collides_collide(make):
+    step = (1 << 61) - 1
+    keys = {make(step): 0, make(2 * step): 0}
+    assert judged(keys, Policy.default(), limits=Limits(colliding_keys=4))
+    with pytest.raises(LimitError, match="would take 4 comparisons"):
+        judged(keys, Policy.default(), limits=Limits(colliding_keys=3))
+
+
+def test_keys_whose_hash_nobody_knows_count_as_colliding(written):
+    policy = written(NAMES + 'verbs = ["new"]\nhashable = true')
+    members = Do(lambda asm: asm.op("EMPTY_SET").group([New("a:B"), New("a:B"), (New("a:B"), 1)], "ADDITEMS"))
+    assert judged(members, policy, limits=Limits(colliding_keys=9))
+    with pytest.raises(LimitError, match="would take 9 comparisons"):
+        judged(members, policy, limits=Limits(colliding_keys=8))
+
+
+class Same:
+    """A key that takes the place of every other one."""
+
+    def __hash__(self) -> int:
+        return 1
+
+
+@pytest.mark.parametrize("container", [set(), {}], ids=["set", "dict"])
+def test_keys_that_take_quadratic_time_are_found_out_by_filling_a_table(container):
+    """However fast the machine: the more of them, the longer each takes."""
+    with pytest.raises(LimitError, match="quadratic time"):
+        policies._check_fills_quickly(container, [Same() for _ in range(200_000)])
+    container.clear()
+    keys = list(range(20_500))
+    policies._check_fills_quickly(container, keys)
+    assert list(container) == keys
+
+
+@pytest.mark.parametrize("make", [dict.fromkeys, set, frozenset])
+def test_many_honest_keys_are_admitted(make):
+    assert judged(make(range(12_000)), Policy.default())
+
+
+def test_a_rule_of_several_verbs_names_them_all(written):
+    policy = written(NAMES + 'verbs = ["new", "call"]\nargs = [["int"], []]')
+    assert refusals(Ref("a:B"), policy) == ("$: refers to a:B: its rule allows call, new, not to refer to it as data",)
+    assert refusals(New("a:B", state={}), policy) == ("$: gives a state to an instance of a:B: its rule allows call, new, not state",)
+
+
+def test_advice_begins_on_a_line_of_its_own():
+    with pytest.raises(PolicyError) as refused:
+        judged([Ref("os:system"), Ref("__main__:Mine"), Ref("__main__:Other"), Ref("my.corp:f")], Policy.default())
+    lines = str(refused.value).split("\n")
+    assert lines[0] == "the policy does not allow what the program does:"
+    assert lines[5].startswith("Mine, Other is defined in __main__, ")
+    assert lines[6].startswith("os:system: such names run code")
+    assert lines[7].startswith('If you know this code and trust it with any data, pass allow=["my.corp:f"], ')
+    assert lines[8:] == ["", "[[rule]]", 'names = ["my.corp:f"]', 'verbs = ["refer"]', 'reason = ""']
+
+
+def test_the_default_policy_has_the_aliases_of_its_packs():
+    policy = Policy.default()
+    merged = [policies._builtin_pack(name).aliases for name in policies.DEFAULT_PACKS]
+    assert sum(map(len, merged)) == len(policy.aliases) > 0
+    for aliases in merged:
+        for alias, target in aliases.items():
+            assert policy.canonical(alias) == target
+            assert policy.canonical(target) == target
