@@ -7,7 +7,7 @@ from typing import Any
 
 import mycorp
 import pytest
-from assembler import Call, Do, Get, Let, New, Ref, array, program
+from assembler import Call, Do, Get, Let, New, Ref, array, op, program
 
 from safepickle import LimitError, Limits, Policy, PolicyError
 from safepickle import policy as policies
@@ -38,6 +38,9 @@ def test_a_module_that_runs_code_or_reaches_files_is_never_allowed(module):
 
 def test_nothing_else_is_never_allowed():
     assert {*NEVER, "__main__"} == policies._NEVER
+
+
+def test_what_is_defined_in_main_is_never_allowed():
     with pytest.raises(PolicyError, match=r"^allow: __main__:f is another object in every program: move it"):
         Policy.default().allow("__main__:f")
 
@@ -600,3 +603,55 @@ def test_the_default_policy_has_the_aliases_of_its_packs():
         for alias, target in aliases.items():
             assert policy.canonical(alias) == target
             assert policy.canonical(target) == target
+
+
+def test_the_first_three_dunder_names_of_a_state_are_told(written):
+    state = {f"__{letter}": 1 for letter in "dcba"}
+    assert refusals(New("a:B", state=state), written(STATED)) == (
+        "$: gives a state to an instance of a:B: the state sets the dunder name '__a', '__b', '__c'",
+    )
+
+
+def test_what_a_rule_is_if_only_its_names_are_given():
+    rule = policies.Rule(("a:B",), frozenset({"new"}), "a test")
+    assert (rule.args, rule.state, rule.state_needed, rule.items, rule.item_keys) == ((), ("dict",), False, frozenset(), "any")
+    assert (rule.state_keys, rule.hashable, rule.check, rule.found_at, rule.pack) == (frozenset(), False, "", (), "user")
+    assert (rule.matchers, rule.state_matchers) == ((), ())
+    compiled = policies._compiled(rule, {})
+    assert compiled.state_matchers == ("dict",)
+    assert compiled == rule
+    assert "matchers" not in repr(compiled)
+    assert policies.Policy({}, {}).packs == ()
+
+
+def test_what_libraries_are_installed_as():
+    assert policies.DISTRIBUTIONS == {"sklearn": "scikit-learn", "imblearn": "imbalanced-learn", "dateutil": "python-dateutil"}
+    assert policies.DEFAULT_PACKS == ("python", "numpy", "scipy", "sklearn", "pandas")
+
+
+def test_a_proof_shows_neither_policy_nor_what_was_found(written):
+    shown = repr(judged(New("a:B"), written(NAMES + 'verbs = ["new"]')))
+    assert shown.startswith("Admitted(trace=Trace(")
+    assert "policy" not in shown
+    assert "findings" not in shown
+    assert "state_keys" not in shown
+
+
+def test_a_check_refuses_what_the_patterns_of_its_rule_let_pass(written):
+    rule = NAMES + 'verbs = ["call"]\nargs = [["str"]]\ncheck = "number text"'
+    assert judged(Call("a:B", "1.5"), written(rule))
+    assert refusals(Call("a:B", "x"), written(rule)) == ("$: calls a:B: this is not the text of a number of bounded size",)
+
+
+def test_what_a_check_did_not_expect_is_refused(written):
+    with pytest.raises(PolicyError, match=r"the program uses a name in a form that no rule knows \(IndexError: tuple index out of range\)"):
+        judged(Call("a:B"), written(NAMES + 'verbs = ["call"]\nargs = [[]]\ncheck = "number text"'))
+
+
+def test_keys_that_are_nested_too_deep_for_this_process_are_a_limit():
+    def nested(asm: Any) -> None:
+        asm.op("EMPTY_DICT", "NONE").raw(op("TUPLE1") * 50_000).op("NONE", "SETITEM")
+
+    limits = Limits(key_depth=100_000, nesting=100_000)
+    with pytest.raises(LimitError, match=r"judging the program takes more than is there \(RecursionError\)"):
+        judged(Do(nested), Policy.default(), limits=limits)
