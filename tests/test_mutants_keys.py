@@ -228,3 +228,14 @@ def test_a_remote_key_is_read_by_its_adapter(monkeypatch, scheme, module):
     """Which is imported only then: what stands in its place here says that it was asked."""
     monkeypatch.setitem(sys.modules, f"safepickle.integrations.{module}", types.SimpleNamespace(from_uri=lambda rest: (module, rest)))
     assert read_key(f"{scheme}:rest:of it") == (module, "rest:of it")
+
+
+@pytest.mark.parametrize(
+    "mark", ["-----BEGIN", "spk1_", "spkpub1_", "spkpriv1_", "keyring = ", "ssh-ed25519 ", "ssh-rsa ", '"kty"'], ids=lambda mark: mark.strip(' ="')
+)
+def test_bytes_with_a_key_somewhere_in_them_are_no_secret(mark):
+    rest = bytes(range(128, 168))
+    for data in (mark.encode() + rest, rest + mark.encode(), rest[:20] + mark.encode() + rest[20:]):
+        with pytest.raises(KeyringError, match="use read_key"):
+            SecretKey(data)
+    assert SecretKey(rest + mark[1:].encode())
