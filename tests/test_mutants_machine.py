@@ -1,0 +1,245 @@
+"""What must hold of the machine and no other test asked: found by its mutants, see mutants/README.md."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from assembler import Asm, Call, Do, Get, Let, New, Ref, op, program
+
+from safepickle import LimitError, Limits, ProgramError
+from safepickle import machine as machines
+from safepickle.machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, children, inside, paths, trace
+
+
+def traced(what: Any, *buffers: bytes, limits: Limits | None = None) -> Trace:
+    return trace(what.program() if isinstance(what, Asm) else program(what), buffers=buffers, limits=limits)
+
+
+def refused(what: Any, *buffers: bytes) -> str:
+    with pytest.raises(ProgramError) as error:
+        traced(what, *buffers)
+    return str(error.value)
+
+
+def test_what_a_file_may_cost_by_default():
+    """Other values are another promise: SPEC.md and the documentation name some of these."""
+    assert dataclasses.asdict(Limits()) == {
+        "body_bytes": 1_099_511_627_776,
+        "expansion": 200,
+        "program_bytes": 4_294_967_296,
+        "operation_bytes": 536_870_912,
+        "objects": 20_000_000,
+        "nesting": 5_000,
+        "tuple_nodes": 10_000_000,
+        "shared_parts": 10_000_000,
+        "key_nodes": 1_000_000,
+        "key_depth": 32,
+        "colliding_keys": 10_000_000,
+        "name_length": 256,
+        "integer_bytes": 65_536,
+        "members": 10_000,
+        "archive_depth": 8,
+        "rehearsal_seconds": 120,
+        "rehearsal_bytes": 4_294_967_296,
+    }
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Limits().nesting = 1
+    with pytest.raises(TypeError):
+        Limits(1)
+    assert trace(program(1)).limits == Limits()
+
+
+STEPS = [
+    ((1, 2), ["[0]", "[1]"]),
+    ([1, 2], ["[0]", "[1]"]),
+    ({"a": 1, 2: 3, None: 4}, ["['a']", "[2]", "[None]"]),
+    ({(1, 2): 3}, ["[…]", "<key 0>"]),
+    ({"a": 0, (1, 2): 3}, ["['a']", "[…]", "<key 1>"]),
+    ({1}, ["{}"]),
+    (frozenset({1}), ["{}"]),
+    (Call("a:b", 1, 2), ["(0)", "(1)"]),
+    (New("a:b", state={"x": 1, "y z": 2}), [".x", ".y z"]),
+    (New("a:b", state={"é": 1, "a\n": 2, 3: 4}), [r".'\xe9'", r".'a\n'", ".3"]),
+    (New("a:b", state={"x" * 100: 1}), ["." + "x" * 80]),
+    (New("a:b", state=(None, {"x": 1})), [".x"]),
+    (New("a:b", state=({"y": 1}, {"x": 1})), [".y", ".x"]),
+    (New("a:b", state=(1, {"x": 1})), [".x"]),
+    (New("a:b", state=(1, 2)), ["<state>"]),
+    (New("a:b", state=({"x": 1}, 2)), ["<state>"]),
+    (New("a:b", state=({}, {}, {})), ["<state>"]),
+    (New("a:b", state=[1]), ["<state>"]),
+    (New("a:b", items=[1, 2]), ["[0]", "[1]"]),
+    (New("a:b", pairs=["x", 1, 2, 3]), ["['x']", "[2]"]),
+    (Do(lambda asm: asm.push(Ref("a:b")).push((1,)).push({"x": 2}).op("NEWOBJ_EX")), ["(0)", "(x)"]),
+    ("text", []),
+    (Ref("a:b"), []),
+]
+
+
+@pytest.mark.parametrize(("value", "steps"), STEPS, ids=range(len(STEPS)))
+def test_the_steps_to_what_is_inside_a_value(value, steps):
+    assert [step for step, _ in children(traced(value).root)] == steps
+
+
+def test_known_arguments_and_states_are_not_gone_through_again():
+    def told(what: Any, *names: str) -> list[str]:
+        made = traced(what).root
+        return [step for step, _ in children(made, {id(getattr(made, name)) for name in names})]
+
+    built = Do(lambda asm: asm.push(Ref("a:b")).push((1,)).push({"k": 2}).op("NEWOBJ_EX").push({"x": 3}).op("BUILD"))
+    assert told(built) == ["(0)", "(k)", ".x"]
+    assert told(built, "args") == ["(k)", ".x"]
+    assert told(built, "kwargs") == ["(0)", ".x"]
+    assert told(built, "state") == ["(0)", "(k)"]
+    two = traced(New("a:b", state=({"y": 1}, {"x": 1}))).root
+    assert [step for step, _ in children(two, {id(two.state[0])})] == [".x"]
+
+
+def test_paths_lead_to_where_a_value_is_met_first():
+    done = traced([Let("m", New("a:b")), {"k": Get("m")}, Call("c:d", New("e:f"), state={"x": (1, New("g:h"))})])
+    found = paths(done, list(done.made))
+    assert sorted(found.values()) == ["$[0]", "$[2]", "$[2](0)", "$[2].x[1]"]
+    assert found[id(done.root.items[0])] == "$[0]"
+    assert paths(done, [done.root]) == {id(done.root): "$"}
+    assert paths(done, []) == {}
+    assert paths(done, [Global("not", "there", 0)]) == {}
+
+
+def test_a_path_of_more_than_400_characters_ends():
+    def nested(asm: Asm) -> None:
+        asm.push(New("a:b")).raw(op("TUPLE1") * 1_000)
+
+    found = paths(done := traced(Do(nested)), list(done.made))
+    assert list(found.values()) == ["$" + "[0]" * 133]
+
+
+def test_atoms_are_shown_in_a_few_characters():
+    assert brief("x" * 100) == "'" + "x" * 40 + "'"
+    assert brief("é\n") == r"'\xe9\n'"
+    assert brief("\U0001f600" * 40) == ("'" + r"\U0001f600" * 40)[:60]
+    assert brief((1 << 128) - 1) == str((1 << 128) - 1)
+    assert brief(1 << 128) == "an integer of 129 bits"
+    assert (brief(None), brief(1.5), brief(b"x")) == ("None", "1.5", "b'x'")
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (None, "None"),
+        ([], "a list"),
+        ({}, "a dict"),
+        (set(), "a set"),
+        (frozenset(), "a frozenset"),
+        (bytearray(), "a bytearray"),
+        (Do(lambda asm: asm.push("x")), "a value of type str"),
+        (1, "a value of type int"),
+        ((), "a value of type tuple"),
+        (Call("a:b"), "an object made by a:b"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_refusal_says_what_a_value_is_without_its_content(value, shown):
+    assert f": REDUCE on {shown}: only a name can be called, directly" in refused(Call(value, 1))
+
+
+def test_what_the_kinds_of_values_say_of_themselves():
+    done = traced([Ref("a:b"), New("a:b"), Do(lambda asm: asm.op("NEXT_BUFFER")), bytearray(b"abc")], b"four")
+    name, made, buffer, array = done.root.items
+    assert (str(name), name.key, name.handles, name.called, name.derived) == ("a:b", ("a", "b"), 2, 1, False)
+    assert (made.how, made.callee, made.args, made.kwargs, made.state, made.items, made.pairs) == ("new", name, (), None, ABSENT, (), ())
+    assert (made.early, made.handles, made.at == made.done) == (False, 1, True)
+    assert (buffer.number, len(buffer), buffer.readonly) == (0, 4, False)
+    assert (len(array), done.program[array.start : array.end]) == (3, b"abc")
+    assert repr(ABSENT) == "<absent>"
+    shown = repr(done)
+    assert shown == "Trace()"
+
+
+def test_where_an_object_was_made_and_complete():
+    data = program(New("a:b", state={"x": 1}))
+    made = trace(data).root
+    assert (made.at, made.done) == (data.index(op("NEWOBJ")), data.rindex(op("BUILD")))
+    assert made.callee.at == data.index(op("STACK_GLOBAL"))
+
+
+def test_an_instance_that_was_fetched_before_its_state_is_early():
+    early = traced(Do(lambda asm: asm.push(Let("i", New("a:b"))).push({"self": Get("i")}).op("BUILD"))).root
+    late = traced([Let("i", New("a:b", state={})), Get("i")]).root.items[0]
+    assert (early.early, late.early) == (True, False)
+
+
+def test_the_name_of_an_attribute_is_derived():
+    done = traced([Call(Call("builtins:getattr", Ref("a:b"), "c"), 1), Call(Call("builtins:getattr", Ref("a:b"), "c"), 2)])
+    assert [(str(name), name.derived, name.called, name.handles) for name in done.globals] == [
+        ("builtins:getattr", False, 2, 2),
+        ("a:b", False, 0, 2),
+        ("a:b.c", True, 2, 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    "callee",
+    [
+        New("builtins:getattr", Ref("a:b"), "c"),
+        Call("builtins:getattr", Ref("a:b"), "c", state=1),
+        Call("builtins:getattr", Ref("a:b"), "c", 1),
+        Call("builtins:getattr", "a", "c"),
+        Call("builtins:getattr", Ref("a:b"), 1),
+        Call("builtins:getattr", Ref("a:b"), "c-d"),
+        Call("builtins:hasattr", Ref("a:b"), "c"),
+    ],
+    ids=range(7),
+)
+def test_only_an_attribute_of_a_name_is_called_as_one(callee):
+    assert "only a name can be called, directly" in refused(Call(callee, 1))
+
+
+def test_what_is_hashed_is_known_to_the_trace():
+    done = traced([{"text": 1}, {1: 2}, {New("a:b"): 1}, {(New("c:d"), 2)}, frozenset({"only text"})])
+    assert [(type(container), len(keys)) for container, keys in done.hashed] == [(Dict, 1), (Dict, 1), (Set, 1)]
+    assert [str(made.callee) for made in done.keyed] == ["a:b", "c:d"]
+
+
+def test_tuples_that_were_fetched_are_shared():
+    done = traced([Let("t", (1, 2)), Get("t"), (3, 4), Let("l", []), Get("l")])
+    assert done.shared == {id(done.root.items[0])}
+
+
+def test_containers_inside_a_value():
+    made = traced(Do(lambda asm: asm.push(Ref("a:b")).push(([],)).push({"k": {}}).op("NEWOBJ_EX").push((1, set())).op("BUILD"))).root
+    assert [type(part) for part in inside(made)] == [tuple, Dict, tuple]
+    full = traced(New("a:b", items=[[], 1], pairs=["x", {}])).root
+    assert [type(part) for part in inside(full)] == [tuple, List, Dict]
+    for value, kinds in (
+        ((1, []), [List]),
+        ([(), "x"], [tuple]),
+        ({"x": [], (1,): 2}, [List, tuple]),
+        ({(1,), 2}, [tuple]),
+        (frozenset({(1,)}), [tuple]),
+    ):
+        assert sorted(kind.__name__ for kind in map(type, inside(traced(value).root))) == sorted(kind.__name__ for kind in kinds)
+    assert inside("text") == inside(ABSENT) == []
+    assert FrozenSet in machines._CONTAINERS
+    assert ByteArray not in machines._CONTAINERS
+    assert Buffer not in machines._NODES
+    assert Made in machines._CHANGEABLE
+
+
+def test_shared_parts_are_counted_each_time_they_are_fetched():
+    """A list of two fetches of a list of two fetches: 1, 3, 7, ... parts, each fetched twice."""
+    counts = [2 ** (level + 1) - 1 for level in range(6)]
+    fetched = 2 * sum(counts)
+
+    def built(asm: Asm) -> None:
+        asm.op("EMPTY_LIST", "MEMOIZE")
+        for level in range(6):
+            asm.op("EMPTY_LIST", "MARK")
+            asm.op("BINGET", operand=level).op("BINGET", operand=level).op("APPENDS", "MEMOIZE")
+        for _ in range(6):
+            asm.op("TUPLE2")
+
+    assert traced(Do(built), limits=Limits(shared_parts=fetched))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        traced(Do(built), limits=Limits(shared_parts=fetched - 1))
