@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import io
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -51,19 +53,23 @@ WAYS = {
     "path": lambda data, path: path,
     "stream": lambda data, path: OnlyRead(data),
     "file in memory": lambda data, path: io.BytesIO(data),
+    "open file": lambda data, path: path.open("rb"),
+    "unbuffered file": lambda data, path: path.open("rb", buffering=0),
 }
 
 
 @pytest.fixture(params=WAYS)
 def handed(request, tmp_path: Path):
-    """Return what hands the bytes over in one of four ways."""
+    """Return what hands the bytes over in one of these ways."""
+    with contextlib.ExitStack() as stack:
 
-    def hand(data: bytes) -> Any:
-        path = tmp_path / "file"
-        path.write_bytes(data)
-        return WAYS[request.param](data, path)
+        def hand(data: bytes) -> Any:
+            path = tmp_path / "file"
+            path.write_bytes(data)
+            made = WAYS[request.param](data, path)
+            return stack.enter_context(made) if request.param in {"open file", "unbuffered file"} else made
 
-    return hand
+        yield hand
 
 
 def test_the_numbers_of_the_format():
@@ -321,7 +327,7 @@ def test_signatures_stand_in_one_order_and_each_once():
     for wrong in (pairs[::-1], [pairs[0], pairs[0]]):
         assert str(refused(FormatError, lambda wrong=wrong: opened(assembled(raw, wrong, PROGRAM)))) == says
     damaged = "the signature block is damaged: its length does not fit the signatures in it"
-    for more in ({"stray": b"x"}, {"count": 1}, {"count": 3}):
+    for more in ({"stray": b"x"}, {"stray": b"x", "count": 3}, {"stray": bytes(11), "count": 2}, {"count": 1}, {"count": 3}):
         assert str(refused(FormatError, lambda more=more: opened(assembled(raw, pairs, PROGRAM, **more)))) == damaged
     for count in (0, 17):
         error = refused(FormatError, lambda count=count: opened(assembled(raw, pairs, PROGRAM, count=count)))
@@ -384,7 +390,7 @@ def test_what_cannot_be_signed_again_is_named(tmp_path):
     container.resign(path, RING, Keyring(SECOND), add=True, drop_unverified=True, now=lambda: NOW)
     assert who_signed(path) == {KEY.key_id, SECOND.key_id}
     assert "is not a regular file, so it cannot be replaced" in str(
-        refused(ValueError, lambda: container.resign(os.devnull, RING, Keyring(SECOND), add=True, now=lambda: NOW))
+        refused(ValueError, lambda: container.resign(tmp_path, RING, Keyring(SECOND), add=True, now=lambda: NOW))
     )
 
 
@@ -407,3 +413,150 @@ def test_a_mapped_file_is_one_at_its_beginning(tmp_path):
         assert "mmap=True needs a path" in str(refused(ValueError, lambda way=way: opened(way, map_file=True)))
     path.write_bytes(sealed(compress="zlib"))
     assert "the body is compressed, so it cannot be mapped" in str(refused(FormatError, lambda: opened(path, map_file=True)))
+
+
+LARGE = [memoryview(bytes(range(256)) * 20_000)]
+
+
+def test_a_large_body_is_saved_as_it_is_sealed(tmp_path):
+    """A large body is written while it is hashed, which must not show."""
+    expected = b"".join(map(bytes, container.seal(PROGRAM, LARGE, RING, context="a", now=lambda: NOW)))
+    options: dict[str, Any] = {"context": "a", "now": lambda: NOW}
+    path = tmp_path / "file"
+    container.save(path, PROGRAM, LARGE, RING, **options)
+    assert path.read_bytes() == expected
+    os.chmod(path, 0o640)
+    before = path.stat().st_ino
+    container.save(path, PROGRAM, LARGE, RING, **options)
+    assert (path.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (expected, 0o640)
+    assert path.stat().st_ino != before
+    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    for buffering in (-1, 0):
+        with (tmp_path / "other").open("wb", buffering=buffering) as file:
+            file.write(b"before")
+            container.save(file, PROGRAM, LARGE, RING, **options)
+            assert file.tell() == 6 + len(expected)
+            file.write(b"after")
+        assert (tmp_path / "other").read_bytes() == b"before" + expected + b"after"
+        with (tmp_path / "other").open("ab", buffering=buffering) as file:
+            container.save(file, PROGRAM, LARGE, RING, **options)
+        assert (tmp_path / "other").read_bytes() == b"before" + expected + b"after" + expected
+    stream = io.BytesIO()
+    container.save(stream, PROGRAM, LARGE, RING, **options)
+    assert stream.getvalue() == expected
+    with pytest.raises(TypeError, match="looks like a key"):
+        container.save("spk1_x", PROGRAM, LARGE, RING, **options)
+    assert opened(path).program == PROGRAM
+
+
+def test_a_large_body_goes_into_a_named_pipe(tmp_path):
+    expected = b"".join(map(bytes, container.seal(PROGRAM, LARGE, RING, now=lambda: NOW)))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for write in (
+        lambda: container.save(pipe, PROGRAM, LARGE, RING, now=lambda: NOW),
+        lambda: container.write([expected], pipe),
+    ):
+        with ThreadPoolExecutor(1) as pool:
+            read = pool.submit(pipe.read_bytes)
+            write()
+            assert read.result() == expected
+        assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+def test_a_file_that_takes_nothing_is_an_error(tmp_path):
+    with (tmp_path / "file").open("wb") as file:
+        assert container._is_plain_output(file)
+        assert container._is_plain_output(file.raw)
+    assert not container._is_plain_output(file)
+    assert not container._is_plain_output(io.BytesIO())
+    with (tmp_path / "file").open("ab") as file:
+        assert not container._is_plain_output(file)
+    reading, writing = os.pipe()
+    with os.fdopen(reading, "rb"), os.fdopen(writing, "wb") as file:
+        assert not container._is_plain_output(file)
+
+
+def test_metadata_is_json_of_ascii():
+    data = sealed(metadata={"é": "ü"})
+    assert container._read_front(container._source(data)).raw.isascii()
+    assert opened(data).info.metadata == {"é": "ü"}
+    for bad in (float("nan"), [float("inf")]):
+        refused(ValueError, lambda bad=bad: sealed(metadata=bad))
+
+
+def test_what_is_expected_is_named_when_it_makes_no_sense():
+    container.check_expected("a", 0)
+    container.check_expected(None, None)
+    assert str(refused(ValueError, lambda: container.check_expected("a", -1))).startswith("min_serial is an integer from 0 to ")
+    assert str(refused(ValueError, lambda: sealed(serial=-1))).startswith("serial is an integer from 0 to ")
+    assert str(refused(ValueError, lambda: container.check_expected("", 1))).startswith("a context is printable text of 1 to 1024 characters")
+
+
+def test_padding_after_the_header_is_zero(handed):
+    raw = container._read_front(container._source(SEALED)).raw
+    for use in (opened, container.peek, container.unverified, lambda file: container.verify(file, RING, now=lambda: NOW)):
+        error = refused(FormatError, lambda use=use: use(handed(assembled(raw, [entry(KEY, raw)], PROGRAM, pad=b"\1"))))
+        assert str(error) == "the padding after the header is not zero: the file was changed or is damaged"
+
+
+def test_a_signature_block_is_at_most_128_kib():
+    raw = container._read_front(container._source(SEALED)).raw
+    good = entry(KEY, raw)
+    room = container.MAX_SIGNATURE_BLOCK_BYTES - len(good[2]) - 3 * 11
+    entries = [good, (200, bytes(8), bytes(65_535)), (201, bytes(8), bytes(room - 65_535))]
+    assert opened(assembled(raw, entries, PROGRAM)).program == PROGRAM
+    entries[2] = (201, bytes(8), bytes(room - 65_534))
+    assert "a count or length in it is out of range" in str(refused(FormatError, lambda: opened(assembled(raw, entries, PROGRAM))))
+
+
+PLAIN = "this is a plain pickle (a joblib file begins the same way), without any signature: "
+FOREIGN = [
+    (b"\x80\x02.", PLAIN),
+    (b"\x80\x05.", PLAIN),
+    (b"\x80\x05joblib.", "this is a joblib file, without any signature: "),
+    (b"\x80\x01.", None),
+    (b"\x80\x06.", None),
+    (b"\x80", None),
+    *((bytes((first,)) + b"rest.", PLAIN) for first in b"(c]}ISVFL"),
+    *((bytes((first,)) + b"rest", None) for first in b"(c]}ISVFL"),
+    (b"Xrest.", None),
+    (b"cjoblib.", "this is a joblib file, without any signature: "),
+    (b"\x78\x9c", "this is zlib data, perhaps a compressed joblib file; "),
+    (b"\x78\x9d", None),
+    (b"\x78", None),
+    (b"\x79\x9c", None),
+    (b"\xef\xbb\xbf \n<!DOCTYPE html>", "this is an HTML or XML page, perhaps an error page saved in place of the file: fetch it again; "),
+    (b"<?xml?>", "this is an HTML or XML page"),
+    (b"<html>", "this is an HTML or XML page"),
+    (b"<Error>", "this is an HTML or XML page"),
+    (b"<other>", None),
+    (b"version https://git-lfs.github.com/spec/v1", "this is a Git LFS pointer, not the file itself: run `git lfs pull`; "),
+    (b"outs:\n- md5: 1", "this is a DVC pointer, not the file itself: run `dvc pull`; "),
+    (b"\x89SPKL\n", "this is a safepickle container that was moved in text mode"),
+    (b"\x89SPKL\r\r\n", "this is a safepickle container that was moved in text mode"),
+    (b"\xc2\x89SPKL", "this is a safepickle container that was moved in text mode"),
+    (b"\xef\xbf\xbdSPKL", "this is a safepickle container that was moved in text mode"),
+    (b"PK\x03\x04", "this is a zip archive, as torch, skops or npz files are; "),
+    (b"\x1f\x8b", "this is a gzip file, "),
+    (b"BZh", "this is a bzip2 file, "),
+    (b"\xfd7zXZ\x00", "this is an xz file, "),
+    (b"\x5d\x00\x00", "this is an lzma file, "),
+    (b"\x28\xb5\x2f\xfd", "this is a zstd file; "),
+    (b"\x04\x22\x4d\x18", "this is an lz4 file, "),
+    (b"ZF0x", "this is a compressed joblib file of an old release; "),
+    (b"\x93NUMPY", "this is a numpy .npy file; "),
+    (b"\x89HDF\r\n", "this is an HDF5 file; "),
+    (b"%PDF", "this is a PDF; "),
+    (b"\x7fELF", "this is a program; "),
+    (b"", "the file is empty: "),
+    (b"\x89SPK", "the file ends within the magic bytes: it is cut off; "),
+]
+
+
+@pytest.mark.parametrize(("head", "says"), FOREIGN, ids=[repr(head) for head, _ in FOREIGN])
+def test_what_does_not_begin_as_a_container_is_named(head, says):
+    expected = "this is not a safepickle container: it does not begin with its magic bytes; " if says is None else says
+    found = container._what_it_is(head)
+    assert found.startswith(expected)
+    assert "safepickle loads only what a trusted key signed" in found or not head or head == b"\x89SPK"
