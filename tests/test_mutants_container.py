@@ -560,3 +560,22 @@ def test_what_does_not_begin_as_a_container_is_named(head, says):
     found = container._what_it_is(head)
     assert found.startswith(expected)
     assert "safepickle loads only what a trusted key signed" in found or not head or head == b"\x89SPK"
+
+
+@pytest.mark.parametrize("compress", [None, "zlib"])
+def test_a_large_body_is_read_and_verified_however_it_is_handed_over(handed, compress):
+    data = b"".join(map(bytes, container.seal(PROGRAM, [*LARGE, memoryview(b"five!")], RING, now=lambda: NOW, compress=compress)))
+    found = opened(handed(data))
+    assert (found.program, bytes(found.buffers[0]), bytes(found.buffers[1])) == (PROGRAM, bytes(LARGE[0]), b"five!")
+    assert container.verify(handed(data), RING, now=lambda: NOW) == found.info
+    assert container.unverified(handed(data))[2] == found.buffers
+    for at in (len(data) - 1, len(data) - 3_000_000 if compress is None else len(data) - 9_000):
+        changed = data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+        for use in (opened, lambda file: container.verify(file, RING, now=lambda: NOW)):
+            assert refused(AuthenticationError, lambda use=use, changed=changed: use(handed(changed))).about == "tampered"
+
+
+def test_the_last_second_that_a_file_may_expire_at():
+    last = 253_402_300_799
+    assert opened(sealed(expires=last)).info.expires == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+    assert "after the year 9999" in str(refused(ValueError, lambda: sealed(expires=last + 1)))
