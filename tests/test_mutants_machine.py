@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
-from assembler import Asm, Call, Do, Get, Let, New, Ref, op, program
+from assembler import Asm, Call, Do, Get, Let, New, Ref, frame, op, program
 
 from safepickle import LimitError, Limits, ProgramError
 from safepickle import machine as machines
@@ -243,3 +243,234 @@ def test_shared_parts_are_counted_each_time_they_are_fetched():
     assert traced(Do(built), limits=Limits(shared_parts=fetched))
     with pytest.raises(LimitError, match="`shared_parts`"):
         traced(Do(built), limits=Limits(shared_parts=fetched - 1))
+
+
+def test_what_new_values_are():
+    for value in ([], {}, set(), Call("a:b"), New("a:b")):
+        root = traced(value).root
+        assert (root.handles, root.frozen, root.slot, root.gone) == (1, False, 0, False)
+    assert traced(frozenset()).root.handles == traced(bytearray()).root.handles == 1
+    assert traced(Ref("a:b")).root.handles == 1
+    assert list(traced({"x": 1, 2: "y"}).root.entries()) == [("x", 1), (2, "y")]
+    twice = traced([Let("l", []), Get("l"), Get("l")]).root
+    assert twice.items[0] is twice.items[2]
+    assert twice.items[0].handles == 3
+    within = [traced([None, value]).root.items[1].slot for value in ([], {}, {1}, Call("a:b"), New("a:b"))]
+    assert within == [machines._LEVEL + 1] * 5
+
+
+def test_floats_are_their_eight_bytes():
+    values = [0.0, -1.5, 1e300, 5e-324, float("inf"), -float("inf")]
+    assert traced(values).root.items == values
+    assert str(traced([-0.0, float("nan")]).root.items) == "[-0.0, nan]"
+
+
+CUT = {
+    "BININT1": 7,
+    "BININT2": 700,
+    "BININT": 70_000,
+    "LONG1": 1 << 40,
+    "LONG4": 1 << 2_100,
+    "BINFLOAT": 1.5,
+    "SHORT_BINUNICODE": "text",
+    "BINUNICODE": "text" * 70,
+    "BINUNICODE8": "text" * 70,
+    "SHORT_BINBYTES": b"text",
+    "BINBYTES": b"text" * 70,
+    "BINBYTES8": b"text" * 70,
+    "BYTEARRAY8": b"text",
+    "BINGET": 0,
+    "LONG_BINGET": 256,
+    "FRAME": 100,
+}
+
+
+@pytest.mark.parametrize("name", CUT)
+def test_an_operand_that_is_cut_is_refused_wherever_it_stands(name):
+    whole = op(name, CUT[name])
+    for length in range(1, len(whole)):
+        for before in (b"", b"NNNN"):
+            body = before + whole[:length]
+            for data in (op("PROTO", 5) + body, op("PROTO", 5) + op("FRAME", len(body)) + body):
+                with pytest.raises(ProgramError):
+                    trace(data)
+
+
+# Of each operation that nests: how a value is put into one more of it.
+NESTING: dict[str, Any] = {
+    "TUPLE1": lambda asm, inner: asm.push(inner).op("TUPLE1"),
+    "TUPLE2": lambda asm, inner: asm.push(inner).push(1).op("TUPLE2"),
+    "TUPLE3": lambda asm, inner: asm.push(inner).push(1).push(2).op("TUPLE3"),
+    "TUPLE": lambda asm, inner: asm.group((inner, 1, 2, 3), "TUPLE"),
+    "APPEND": lambda asm, inner: asm.op("EMPTY_LIST").push(inner).op("APPEND"),
+    "APPENDS": lambda asm, inner: asm.op("EMPTY_LIST").group((inner, 1), "APPENDS"),
+    "SETITEM": lambda asm, inner: asm.op("EMPTY_DICT").push(1).push(inner).op("SETITEM"),
+    "SETITEMS": lambda asm, inner: asm.op("EMPTY_DICT").group((1, inner, 2, 3), "SETITEMS"),
+    "FROZENSET": lambda asm, inner: asm.group((inner,), "FROZENSET"),
+    "BUILD": lambda asm, inner: asm.push(New("a:b")).push(inner).op("BUILD"),
+}
+
+
+@pytest.mark.parametrize("name", NESTING)
+def test_each_operation_that_nests_counts_for_the_limit(name):
+    def nested(depth: int) -> Any:
+        value: Any = 1
+        for _ in range(depth):
+            value = Do(lambda asm, inner=value: NESTING[name](asm, inner))
+        return value
+
+    # The innermost instance has arguments, an empty tuple.
+    levels = 13 if name == "BUILD" else 12
+    assert traced(nested(12), limits=Limits(nesting=levels))
+    with pytest.raises(LimitError, match=f"nested more than {levels - 1} deep"):
+        traced(nested(12), limits=Limits(nesting=levels - 1))
+
+
+@pytest.mark.parametrize("make", [Call, New], ids=["REDUCE", "NEWOBJ"])
+def test_calls_within_arguments_count_for_the_limit(make):
+    value: Any = 1
+    for _ in range(12):
+        value = make("a:b", value)
+    assert traced(value, limits=Limits(nesting=24))
+    with pytest.raises(LimitError, match="nested more than 23 deep"):
+        traced(value, limits=Limits(nesting=23))
+
+
+GROWING: dict[str, Any] = {
+    "a list": (lambda asm: asm.op("EMPTY_LIST"), lambda asm: asm.get("x").op("APPEND")),
+    "a list by a group": (lambda asm: asm.op("EMPTY_LIST"), lambda asm: asm.group((Get("x"), 1), "APPENDS")),
+    "a dict": (lambda asm: asm.op("EMPTY_DICT"), lambda asm: asm.push(1).get("x").op("SETITEM")),
+    "a dict by a group": (lambda asm: asm.op("EMPTY_DICT"), lambda asm: asm.group((1, Get("x")), "SETITEMS")),
+    "a set": (lambda asm: asm.op("EMPTY_SET"), lambda asm: asm.group((New("c:d", items=[Get("x")]),), "ADDITEMS")),
+    "a result": (lambda asm: asm.push(Call("a:b")), lambda asm: asm.get("x").op("APPEND")),
+    "an instance": (lambda asm: asm.push(New("a:b")), lambda asm: asm.get("x").op("APPEND")),
+    "its state": (lambda asm: asm.push(New("a:b")), lambda asm: asm.push({"self": Get("x")}).op("BUILD")),
+    "with keywords": (
+        lambda asm: asm.push(Ref("a:b")).push(()).push({"k": 1}).op("NEWOBJ_EX"),
+        lambda asm: asm.push({"self": Get("x")}).op("BUILD"),
+    ),
+}
+
+
+@pytest.mark.parametrize("place", ["alone", "in a group", "after others in a group", "in a group in a group", "in a pair"])
+@pytest.mark.parametrize("name", GROWING)
+def test_what_refers_to_itself_grows_where_it_was_made_and_nowhere_else(name, place):
+    make, grow = GROWING[name]
+
+    def here(asm: Asm) -> None:
+        make(asm)
+        asm.let("x")
+        grow(asm)
+
+    def elsewhere(asm: Asm) -> None:
+        make(asm)
+        asm.let("x").push(1).get("x")
+        grow(asm)
+        asm.op("TUPLE3")
+
+    def later(asm: Asm) -> None:
+        make(asm)
+        asm.let("x").op("TUPLE1").get("x")
+        grow(asm)
+        asm.op("TUPLE2")
+
+    places: dict[str, Any] = {
+        "alone": lambda value: value,
+        "in a group": lambda value: Do(lambda asm: asm.op("EMPTY_LIST").group((value,), "APPENDS")),
+        "after others in a group": lambda value: Do(lambda asm: asm.op("EMPTY_LIST").group((0, "x", value, 3), "APPENDS")),
+        "in a group in a group": lambda value: Do(lambda asm: asm.op("EMPTY_LIST").group((0, [1, Do(lambda asm: asm.push(value)), 2]), "APPENDS")),
+        "in a pair": lambda value: (1, value),
+    }
+    assert traced(places[place](Do(here)))
+    for wrong in (elsewhere, later):
+        assert "is changed through the memo, away from where it was made" in refused(places[place](Do(wrong)))
+
+
+def test_lists_that_refer_to_each_other_are_admitted_in_small_numbers_only():
+    """Printing two that hold each other ends; printing many that all hold each other never does."""
+
+    def ring(count: int) -> Do:
+        def run(asm: Asm) -> None:
+            asm.op("EMPTY_LIST").let("0")
+
+            def fill(number: int) -> None:
+                asm.op("MARK")
+                if number + 1 < count:
+                    asm.op("EMPTY_LIST").let(str(number + 1))
+                    fill(number + 1)
+                for other in range(count):
+                    asm.get(str(other))
+                asm.op("APPENDS")
+
+            fill(0)
+
+        return Do(run)
+
+    assert traced(ring(2))
+    assert traced(ring(5))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        traced(ring(40))
+
+
+def test_a_frame_or_an_operation_where_none_may_stand_is_refused():
+    five = op("PROTO", 5)
+    assert "operations stand before this frame that belong into a frame" in refused_bytes(five + b"N" + op("FRAME", 4) + b"\x85\x85\x85.")
+    assert "a FRAME within a frame" in refused_bytes(frame(b"N" + op("FRAME", 4) + b"\x85\x85\x85."))
+    for length, follow in ((100, 5), (5, 4), (4, 0)):
+        says = f"FRAME says {length} bytes and only {follow} follow"
+        assert says in refused_bytes(five + op("FRAME", length) + b"NNNNN"[:follow])
+    assert "FRAME says 0 bytes and only 0 follow" in refused_bytes(five + op("FRAME", 0)[:5])
+    assert "does not begin with PROTO 5" in refused_bytes(b"")
+    assert refused_bytes(b"").startswith("at byte 0 of the program: ")
+    assert "the program ends without STOP" in refused_bytes(five)
+    assert "the program ends without STOP" in refused_bytes(five + b"N")
+
+
+def refused_bytes(data: bytes) -> str:
+    with pytest.raises(ProgramError) as error:
+        trace(data)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("value", "objects"),
+    [
+        (Call("a:b"), 1),
+        (New("a:b"), 1),
+        ([], 1),
+        ({}, 1),
+        (set(), 1),
+        (bytearray(b"x"), 1),
+        (Do(lambda asm: asm.push(Ref("a:b")).push(()).push({"k": 1}).op("NEWOBJ_EX")), 2),
+    ],
+    ids=["REDUCE", "NEWOBJ", "list", "dict", "set", "bytearray", "NEWOBJ_EX"],
+)
+def test_each_kind_of_object_counts_for_the_limit(value, objects):
+    what = (value,) * 4
+    assert traced(what, limits=Limits(objects=4 * objects))
+    with pytest.raises(LimitError, match=f"the program makes more than {4 * objects - 1} objects"):
+        traced(what, limits=Limits(objects=4 * objects - 1))
+
+
+def handed_over_in(kind: str) -> Any:
+    """A list that something was made with, or that lies within what it was made with."""
+    inner = Let("l", [1])
+    return {
+        "arguments": lambda: New("a:b", inner),
+        "a tuple": lambda: New("a:b", (1, (2, inner))),
+        "a list": lambda: New("a:b", [inner]),
+        "a dict": lambda: New("a:b", {1: inner}),
+        "a set": lambda: New("a:b", {New("c:d", items=[inner])}),
+        "a frozenset": lambda: New("a:b", frozenset({(1, New("c:d", items=[inner]))})),
+        "items": lambda: New("a:b", New("c:d", items=[inner])),
+        "pairs": lambda: New("a:b", New("c:d", pairs=["x", inner])),
+        "a state": lambda: New("a:b", state=[inner]),
+        "keywords": lambda: Do(lambda asm: asm.push(Ref("a:b")).push(()).push({"k": inner}).op("NEWOBJ_EX")),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["arguments", "a tuple", "a list", "a dict", "a set", "a frozenset", "items", "pairs", "a state", "keywords"])
+def test_what_was_handed_over_is_frozen_wherever_it_lies(kind):
+    wrong = [handed_over_in(kind), Do(lambda asm: asm.get("l").op("NONE", "APPEND"))]
+    assert "a list is changed after it was handed over as an argument or a state" in refused(wrong)
+    assert traced([handed_over_in(kind), Get("l")])
