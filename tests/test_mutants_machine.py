@@ -474,3 +474,52 @@ def test_what_was_handed_over_is_frozen_wherever_it_lies(kind):
     wrong = [handed_over_in(kind), Do(lambda asm: asm.get("l").op("NONE", "APPEND"))]
     assert "a list is changed after it was handed over as an argument or a state" in refused(wrong)
     assert traced([handed_over_in(kind), Get("l")])
+
+
+def test_back_references_are_no_further_level_of_nesting():
+    itself = Do(lambda asm: asm.op("EMPTY_LIST").let("l").get("l").op("APPEND").get("l").op("APPEND"))
+    assert traced(itself, limits=Limits(nesting=1))
+    with pytest.raises(LimitError, match="nested more than 1 deep"):
+        traced([itself], limits=Limits(nesting=1))
+
+
+def doubled(asm: Asm) -> None:
+    """A list of two times a list of two times a list, 20 deep: two million parts."""
+    asm.op("EMPTY_LIST").let("0")
+    for level in range(20):
+        asm.get(str(level)).op("TUPLE2").let(str(level + 1))
+
+
+def test_paths_through_what_is_shared_are_gone_once():
+    """Else this would take a minute."""
+    done = traced(Do(doubled), limits=Limits(tuple_nodes=1 << 30))
+    assert paths(done, [Global("not", "there", 0)]) == {}
+    inner = done.root
+    while type(inner) is tuple:
+        inner = inner[0]
+    assert paths(done, [inner]) == {id(inner): "$" + "[0]" * 20}
+
+
+@pytest.mark.parametrize(
+    ("key", "nodes", "made", "last"),
+    [
+        ((1, 2, 3), 4, 0, 0),
+        (((1, 2), 3), 5, 0, 0),
+        # Ten more for its length, which for the last of all is counted and not looked at.
+        (1 << 640, 11, 0, 10),
+        ("text", 1, 0, 0),
+        # Its members are counted when it is made as well.
+        (frozenset({1, 2}), 3, 2, 0),
+        (Ref("a:b"), 1, 0, 0),
+        ((New("a:b", 1, 2, 3), 1), 3, 0, 0),
+    ],
+    ids=["tuple", "tuples", "integer", "text", "frozenset", "name", "object"],
+)
+def test_each_value_in_a_key_counts_for_the_limit(key, nodes, made, last):
+    """Beyond one for each byte of the program: a hundred fetches of a tuple of a hundred keys."""
+    fetches = [part for _ in range(100) for part in (Get("k"), 1)]
+    data = program([Let("k", (key,) * 100), Do(lambda asm: asm.op("EMPTY_DICT").group(fetches, "SETITEMS"))])
+    total = 100 * made + 100 * (1 + 100 * nodes) - last - len(data)
+    assert trace(data, limits=Limits(key_nodes=total))
+    with pytest.raises(LimitError, match="`key_nodes`"):
+        trace(data, limits=Limits(key_nodes=total - 1))
