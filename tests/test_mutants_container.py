@@ -579,3 +579,13 @@ def test_the_last_second_that_a_file_may_expire_at():
     last = 253_402_300_799
     assert opened(sealed(expires=last)).info.expires == datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
     assert "after the year 9999" in str(refused(ValueError, lambda: sealed(expires=last + 1)))
+
+
+def test_what_was_opened_cannot_be_changed():
+    found = opened(SEALED)
+    for value, name in ((found, "program"), (found.info, "context"), (container.peek(SEALED), "serial")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, name, "other")
+        with pytest.raises((AttributeError, TypeError)):
+            value.more = 1
+        assert not hasattr(value, "__dict__")

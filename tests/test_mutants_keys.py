@@ -239,3 +239,40 @@ def test_bytes_with_a_key_somewhere_in_them_are_no_secret(mark):
         with pytest.raises(KeyringError, match="use read_key"):
             SecretKey(data)
     assert SecretKey(rest + mark[1:].encode())
+
+
+def test_the_suites_of_the_format():
+    """SPEC.md has them; another number is another format."""
+    assert [tuple(suite) for suite in SUITES.values()] == [
+        ("hmac-sha256", 1, 32, 0, 0),
+        ("ed25519", 2, 64, 32, 32),
+        ("ed25519+ml-dsa-65", 3, 3373, 1984, 64),
+        ("ecdsa-p256-sha256", 4, 64, 65, 32),
+        ("remote-hmac-sha256", 5, 32, 0, 0),
+    ]
+    assert list(SUITES) == [suite.name for suite in SUITES.values()]
+
+
+@pytest.mark.parametrize(
+    "begin", [b"openssh-key-v1\0", b"\0\0\0\x0bssh-ed25519", b"\0\0\0\x13ecdsa-sha2-nistp256", b"\0\0\0\x1ask-ssh-ed25519@openssh.com"]
+)
+def test_what_begins_as_the_bytes_of_openssh_is_no_secret(begin):
+    rest = bytes(range(128, 168))
+    with pytest.raises(KeyringError, match="use read_key"):
+        SecretKey(begin + rest)
+    assert SecretKey(rest + begin)
+
+
+def test_a_signature_of_p_256_is_in_the_lower_half_and_of_64_bytes():
+    key = PrivateKey(ECDSA_P256, SECRET)
+    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+    signature = key.sign(bytes(32))
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
+    assert 0 < s <= order // 2
+    key.verify(bytes(32), r.to_bytes(32, "big") + s.to_bytes(32, "big"))
+    for wrong in ((r, order - s), (0, s), (r, 0), (order, s), (r, order), (r + 1, s), (r, s + 1)):
+        with pytest.raises(AuthenticationError):
+            key.verify(bytes(32), b"".join(each.to_bytes(32, "big") for each in wrong))
+    for wrong in (signature[:-1], signature + b"\0", b""):
+        with pytest.raises(AuthenticationError):
+            key.verify(bytes(32), wrong)
