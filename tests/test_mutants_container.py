@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import stat
+import types
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -589,3 +590,38 @@ def test_what_was_opened_cannot_be_changed():
         with pytest.raises((AttributeError, TypeError)):
             value.more = 1
         assert not hasattr(value, "__dict__")
+
+
+def test_a_header_is_at_most_as_large_as_the_format_allows():
+    """67 bytes for each chunk and 20 for each buffer: what would pass the bound is refused before anything is hashed."""
+
+    def draft(size: int, compress: str | None = None) -> Any:
+        return container._draft(b"", [types.SimpleNamespace(nbytes=size)], None, None, None, None, None, compress, lambda: NOW)
+
+    for each, compress in ((67, None), (87, "zlib")):
+        chunks = (container.MAX_HEADER_BYTES - 40) // each
+        assert draft((chunks - 1) << 20, compress).body_bytes == (chunks - 1) << 20
+        with pytest.raises(ValueError, match=r"the header would take \d+ bytes, over the 134217728 that the format allows"):
+            draft(chunks << 20, compress)
+
+
+def test_an_expected_serial_that_makes_no_sense_is_named():
+    for use in (opened, container.unverified):
+        assert str(refused(ValueError, lambda use=use: use(SEALED, min_serial=-1))).startswith("min_serial is an integer from 0 to ")
+
+
+def test_a_file_that_was_replaced_while_it_was_signed_is_left_alone(signed_file):
+    class Slow:
+        """A key in a service, that takes so long that somebody else writes the file meanwhile."""
+
+        suite, key_id = HMAC_SHA256, SECOND.key_id
+
+        def sign(self, digest: bytes) -> bytes:
+            signed_file.unlink()
+            signed_file.write_bytes(b"another")
+            return SECOND.sign(digest)
+
+    with pytest.raises(OSError, match=r"."):
+        container.resign(signed_file, RING, Keyring(Slow()), add=True, now=lambda: NOW)
+    assert signed_file.read_bytes() == b"another"
+    assert [each.name for each in signed_file.parent.iterdir()] == ["file"]
