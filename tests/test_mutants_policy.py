@@ -655,3 +655,21 @@ def test_keys_that_are_nested_too_deep_for_this_process_are_a_limit():
     limits = Limits(key_depth=100_000, nesting=100_000)
     with pytest.raises(LimitError, match=r"judging the program takes more than is there \(RecursionError\)"):
         judged(Do(nested), Policy.default(), limits=limits)
+
+
+def test_a_rule_is_not_offered_for_a_name_that_has_one(written):
+    with pytest.raises(PolicyError) as refused:
+        judged(Call("a:B"), written(NAMES + 'verbs = ["new"]'))
+    assert str(refused.value) == "the policy does not allow what the program does:\n  1. $: calls a:B: its rule allows new, not call"
+
+
+def test_references_are_bound_in_each_place_of_a_repeated_pattern(written):
+    policy = written('names = ["a:make"]\nverbs = ["call"]\nargs = [["int", "@a:B", "..."]]\n')
+    for count in range(4):
+        assert judged(Call("a:make", 1, *[Ref("a:B")] * count), policy)
+    assert refusals([Call("a:make", 1, Ref("a:B"), Ref("a:B")), Ref("a:B")], policy) == ("$[1]: refers to a:B: no rule names it",)
+
+
+def test_a_buffer_is_shown_as_such(written):
+    value = Do(lambda asm: asm.op("NEXT_BUFFER"))
+    assert refusals(Call("a:B", value), written(NAMES + 'verbs = ["call"]\nargs = [["int"]]'), b"x")[0].endswith("does not allow: (buffer)")
