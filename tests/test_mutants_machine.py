@@ -326,6 +326,16 @@ def test_each_operation_that_nests_counts_for_the_limit(name):
         traced(nested(12), limits=Limits(nesting=levels - 1))
 
 
+@pytest.mark.parametrize("innermost", [[], {}, (), set(), frozenset()], ids=repr)
+def test_an_empty_container_is_a_level_of_nesting(innermost):
+    value = innermost
+    for _ in range(12):
+        value = (value,)
+    assert traced(value, limits=Limits(nesting=13))
+    with pytest.raises(LimitError, match="nested more than 12 deep"):
+        traced(value, limits=Limits(nesting=12))
+
+
 @pytest.mark.parametrize("make", [Call, New], ids=["REDUCE", "NEWOBJ"])
 def test_calls_within_arguments_count_for_the_limit(make):
     value: Any = 1
