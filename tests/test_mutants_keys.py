@@ -5,12 +5,15 @@ from __future__ import annotations
 import base64
 import copy
 import hashlib
+import hmac
 import sys
 import types
 
 import pytest
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import asymmetric
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from safepickle import AuthenticationError, KeyringError, PrivateKey, PublicKey, SecretKey, Signature, read_key
 from safepickle.keys import (
@@ -23,6 +26,7 @@ from safepickle.keys import (
     _base64url,
     _checksum,
     _wrapped,
+    as_key,
     parse_key,
     public_key_id,
     remote_key_id,
@@ -276,3 +280,53 @@ def test_a_signature_of_p_256_is_in_the_lower_half_and_of_64_bytes():
     for wrong in (signature[:-1], signature + b"\0", b""):
         with pytest.raises(AuthenticationError):
             key.verify(bytes(32), wrong)
+
+
+def test_a_mac_is_that_of_spec():
+    """HKDF (RFC 5869) without salt and HMAC (RFC 2104), said once more with nothing but hmac."""
+    extracted = hmac.new(bytes(32), SECRET, hashlib.sha256).digest()
+    info = b"safepickle container v1 hmac-sha256"
+    first = hmac.new(extracted, info + b"\1", hashlib.sha256).digest()
+    second = hmac.new(extracted, first + info + b"\2", hashlib.sha256).digest()
+    key, digest = SecretKey(SECRET), hashlib.sha256(b"a header").digest()
+    assert key.key_id == second[:8].hex()
+    fields = (b"safepickle container v1", b"hmac-sha256", second[:8], digest)
+    message = b"".join(bytes((len(field),)) + field for field in fields)
+    assert key.sign(digest) == hmac.new(first, message, hashlib.sha256).digest()
+    key.verify(digest, key.sign(digest))
+    with pytest.raises(AuthenticationError, match=f"the MAC by key {key.key_id} does not hold"):
+        key.verify(bytes(32), key.sign(digest))
+    for wrong in (digest[:-1], digest + b"\0", b""):
+        with pytest.raises(ValueError, match="a digest of 32 bytes is signed"):
+            key.sign(wrong)
+
+
+def test_other_keys_are_other_keys():
+    other = hashlib.sha256(b"other").digest()
+    for kind in (ED25519, ECDSA_P256):
+        assert PrivateKey(kind, SECRET) != PrivateKey(kind, other)
+        assert PrivateKey(kind, SECRET).public_key() != PrivateKey(kind, other).public_key()
+    assert PrivateKey(ED25519, SECRET) != PrivateKey(ECDSA_P256, SECRET)
+    assert SecretKey(SECRET) != SecretKey(other)
+    assert SecretKey.generate() != SecretKey.generate()
+    assert PrivateKey.generate() != PrivateKey.generate(ED25519)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["env:SAFEPICKLE_KEY, or another name", "ssh-something that is long enough"])
+def test_a_name_of_a_key_in_utf_16_is_no_secret(encoding, text):
+    for data in (text.encode(encoding), b"\xfe\xff" + text.encode("utf-16-be")):
+        with pytest.raises(KeyringError, match="use read_key"):
+            SecretKey(data)
+
+
+def test_what_is_no_key_is_named():
+    with pytest.raises(KeyringError, match=r"^no key: pass key=read_key"):
+        as_key(None)
+    with pytest.raises(KeyringError, match="or bytes of at least 32, not int"):
+        as_key(3)
+    assert as_key(PAIR) is PAIR
+    assert as_key(SECRET) == SecretKey(SECRET)
+    other = ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    with pytest.raises(KeyringError, match="a key in PEM is Ed25519, Ed25519 followed by ML-DSA-65, or an elliptic-curve key on P-256"):
+        PublicKey.from_pem(other)
