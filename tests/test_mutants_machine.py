@@ -308,6 +308,7 @@ NESTING: dict[str, Any] = {
     "SETITEMS": lambda asm, inner: asm.op("EMPTY_DICT").group((1, inner, 2, 3), "SETITEMS"),
     "FROZENSET": lambda asm, inner: asm.group((inner,), "FROZENSET"),
     "BUILD": lambda asm, inner: asm.push(New("a:b")).push(inner).op("BUILD"),
+    "ADDITEMS": lambda asm, inner: asm.op("EMPTY_SET").group((New("a:b", items=[inner]),), "ADDITEMS"),
 }
 
 
@@ -320,7 +321,7 @@ def test_each_operation_that_nests_counts_for_the_limit(name):
         return value
 
     # The innermost instance has arguments, an empty tuple.
-    levels = 13 if name == "BUILD" else 12
+    levels = {"BUILD": 13, "ADDITEMS": 25}.get(name, 12)
     assert traced(nested(12), limits=Limits(nesting=levels))
     with pytest.raises(LimitError, match=f"nested more than {levels - 1} deep"):
         traced(nested(12), limits=Limits(nesting=levels - 1))
@@ -533,3 +534,130 @@ def test_each_value_in_a_key_counts_for_the_limit(key, nodes, made, last):
     assert trace(data, limits=Limits(key_nodes=total))
     with pytest.raises(LimitError, match="`key_nodes`"):
         trace(data, limits=Limits(key_nodes=total - 1))
+
+
+VALUES = [
+    True,
+    False,
+    None,
+    b"",
+    b"text",
+    b"x" * 255,
+    b"x" * 256,
+    b"x" * 70_000,
+    "",
+    "text",
+    "é" * 127,
+    "é" * 128,
+    "é" * 70_000,
+    0,
+    255,
+    256,
+    65_535,
+    65_536,
+    -1,
+    -(1 << 31),
+    (1 << 31) - 1,
+    1 << 31,
+    -(1 << 31) - 1,
+    1 << 2_039,
+    1 << 2_100,
+    -(1 << 2_100),
+    (),
+    (1,),
+    (1, 2),
+    (1, 2, 3),
+    (1, 2, 3, 4),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=range(len(VALUES)))
+def test_atoms_and_tuples_are_themselves(value):
+    found = traced((value, [value])).root
+    assert (type(found[0]), found[0], found[1].items) == (type(value), value, [value])
+
+
+def test_what_is_filled_by_several_groups_has_all_of_them():
+    def filled(begin: str, opcode: str, *groups: tuple[Any, ...]) -> Any:
+        def run(asm: Asm) -> None:
+            asm.push(New("a:b")) if begin == "instance" else asm.op(begin)
+            for group in groups:
+                asm.group(group, opcode)
+
+        return traced(Do(run)).root
+
+    assert filled("EMPTY_LIST", "APPENDS", (1, 2), (3,), (), (4,)).items == [1, 2, 3, 4]
+    assert filled("EMPTY_DICT", "SETITEMS", (1, 2), (3, 4), (), (5, 6)).flat == [1, 2, 3, 4, 5, 6]
+    assert filled("EMPTY_SET", "ADDITEMS", (1, 2), (3,), (), (4,)).items == [1, 2, 3, 4]
+    assert filled("instance", "APPENDS", (1, 2), (3,), (), (4,)).items == [1, 2, 3, 4]
+    assert filled("instance", "SETITEMS", (1, 2), (3, 4), (), (5, 6)).pairs == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("what", "length"),
+    [
+        (op("BININT", 70_000)[:3], 4),
+        (op("BINFLOAT", 1.5)[:5], 8),
+        (op("LONG_BINGET", 256)[:3], 4),
+        (op("SHORT_BINUNICODE", "text")[:4], 4),
+        (op("SHORT_BINBYTES", b"text")[:4], 4),
+        (op("BINBYTES", b"x" * 300)[:100], 300),
+        (op("BINUNICODE", "x" * 300)[:100], 300),
+        (op("BYTEARRAY8", b"text")[:11], 4),
+        (op("BYTEARRAY8", b"text")[:4], 8),
+        (op("LONG1", 1 << 40)[:4], 6),
+        (op("LONG4", 1 << 2_100)[:40], 263),
+    ],
+    ids=range(11),
+)
+def test_an_operand_that_is_cut_says_how_long_it_would_be(what, length):
+    body = b"NNNN" + what
+    data = op("PROTO", 5) + op("FRAME", len(body)) + body
+    assert refused_bytes(data) == f"at byte 15 of the program: the operand says {length} bytes and the program ends before them"
+
+
+@pytest.mark.parametrize("name", ["BINBYTES", "BINUNICODE", "BYTEARRAY8"])
+def test_large_data_stand_outside_the_frames(name):
+    small, large = (op(name, ("x" if name == "BINUNICODE" else b"x") * size) for size in (65_535, 65_536))
+    assert trace(frame(small + b"."))
+    assert "65536 bytes within a frame: byte strings of 64 KiB and more stand outside the frames" in refused_bytes(frame(large + b"."))
+    assert trace(op("PROTO", 5) + large + b".")
+
+
+def test_frozensets_in_keys_count_for_the_depth():
+    def nested(depth: int) -> Any:
+        value: Any = 1
+        for _ in range(depth):
+            value = frozenset({value})
+        return {value: 0}
+
+    assert traced(nested(3), limits=Limits(key_depth=3))
+    with pytest.raises(LimitError, match="`key_depth`"):
+        traced(nested(4), limits=Limits(key_depth=3))
+
+
+@pytest.mark.parametrize("name", [name for name in GROWING if name not in {"a list", "a dict", "a result", "an instance"}])
+def test_what_grew_after_it_was_fetched_counts_as_what_it_is(name):
+    """Each later fetch stands for all that it holds by then."""
+    make, grow = GROWING[name]
+
+    def run(asm: Asm) -> None:
+        asm.op("EMPTY_LIST", "MARK")
+        # Fetched by itself, then grown by a thousand others.
+        make(asm)
+        asm.let("x")
+        grow(asm)
+        if name == "a list by a group":
+            asm.group([[] for _ in range(1_000)], "APPENDS")
+        elif name == "a dict by a group":
+            asm.group([part for number in range(1_000) for part in (number, [])], "SETITEMS")
+        elif name == "a set":
+            asm.group([New("c:d") for _ in range(1_000)], "ADDITEMS")
+        for _ in range(100):
+            asm.get("x")
+        asm.op("APPENDS")
+
+    parts = 1 if name in {"its state", "with keywords"} else 1_000
+    assert traced(Do(run))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        traced(Do(run), limits=Limits(shared_parts=100 * parts))
