@@ -310,6 +310,7 @@ def test_other_keys_are_other_keys():
     assert SecretKey(SECRET) != SecretKey(other)
     assert SecretKey.generate() != SecretKey.generate()
     assert PrivateKey.generate() != PrivateKey.generate(ED25519)
+    assert PrivateKey.generate(ECDSA_P256) != PrivateKey.generate(ECDSA_P256)
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
@@ -330,3 +331,13 @@ def test_what_is_no_key_is_named():
     other = ec.generate_private_key(ec.SECP384R1()).public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(KeyringError, match="a key in PEM is Ed25519, Ed25519 followed by ML-DSA-65, or an elliptic-curve key on P-256"):
         PublicKey.from_pem(other)
+
+
+def test_a_textual_key_is_that_of_spec():
+    key = SecretKey(SECRET)
+    checksum = hashlib.sha256(f"spk1_{key.key_id}_".encode() + SECRET).digest()[:4]
+    assert key.to_text() == f"spk1_{key.key_id}_{base64.urlsafe_b64encode(SECRET + checksum).decode()}"
+    public = PAIR.public_key()
+    payload = b"\2" + public.raw
+    checksum = hashlib.sha256(f"spkpub1_{public.key_id}_".encode() + payload).digest()[:4]
+    assert public.to_text() == f"spkpub1_{public.key_id}_{base64.urlsafe_b64encode(payload + checksum).decode().rstrip('=')}"

@@ -673,3 +673,11 @@ def test_references_are_bound_in_each_place_of_a_repeated_pattern(written):
 def test_a_buffer_is_shown_as_such(written):
     value = Do(lambda asm: asm.op("NEXT_BUFFER"))
     assert refusals(Call("a:B", value), written(NAMES + 'verbs = ["call"]\nargs = [["int"]]'), b"x")[0].endswith("does not allow: (buffer)")
+
+
+def test_a_name_that_is_not_exact_is_told_with_its_place_if_it_has_one(written):
+    says = "'mycorp' is not an exact name: write 'package.module:QualifiedName', without wildcards"
+    for place, call in (("allow: ", lambda: Policy.default().allow("mycorp")), ("", lambda: policies._split("mycorp"))):
+        with pytest.raises(PolicyError) as refused:
+            call()
+        assert str(refused.value) == place + says
