@@ -296,11 +296,12 @@ def test_what_read_returns_is_looked_at():
     assert "text mode" in str(refused(TypeError, lambda: opened(io.StringIO("x"))))
 
 
-@pytest.mark.parametrize("text", ["spk1_x", "a/spkpriv1_y"])
-def test_a_key_in_the_place_of_a_path_is_not_repeated(text):
+@pytest.mark.parametrize("name", ["spk1_x", "spkpriv1_y"])
+def test_a_key_in_the_place_of_a_path_is_not_repeated(name, tmp_path):
+    text = f"{tmp_path}/{name}"
     for use in (lambda: opened(text), lambda: container.write([b""], text), lambda: opened(Path(text))):
         error = refused(TypeError, use)
-        assert text not in str(error)
+        assert name not in str(error)
 
 
 def test_a_written_file_is_replaced_as_a_whole_and_keeps_its_mode(tmp_path):
@@ -446,7 +447,7 @@ def test_a_large_body_is_saved_as_it_is_sealed(tmp_path):
     container.save(stream, PROGRAM, LARGE, RING, **options)
     assert stream.getvalue() == expected
     with pytest.raises(TypeError, match="looks like a key"):
-        container.save("spk1_x", PROGRAM, LARGE, RING, **options)
+        container.save(f"{tmp_path}/spk1_x", PROGRAM, LARGE, RING, **options)
     assert opened(path).program == PROGRAM
 
 
