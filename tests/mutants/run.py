@@ -362,8 +362,9 @@ def alone(base: Path) -> None:
     for each in (0, 1, 2):
         os.dup2(silent, each)
     resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
-    os.chdir(TOP)
     base.mkdir(parents=True, exist_ok=True)
+    # Not the checkout: with a mutant in it a program may write to what it takes for a path.
+    os.chdir(base)
 
 
 def collected(files: Iterable[str], plugin: Plugin, base: Path) -> None:
@@ -372,7 +373,8 @@ def collected(files: Iterable[str], plugin: Plugin, base: Path) -> None:
 
     # Tracebacks of pytest parse the file of the test, which takes longer than the test.
     options = ["-q", "-s", "--tb=native", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:randomly", f"--basetemp={base / 'tests'}"]
-    pytest.main([*options, *(f"tests/{each}" for each in files)], plugins=[plugin])
+    options += [f"--rootdir={TOP}", f"--config-file={TOP / 'pyproject.toml'}"]
+    pytest.main([*options, *(f"{TOP}/tests/{each}" for each in files)], plugins=[plugin])
 
 
 def forked(child: Callable[[Path], None], note: Note, *, patient: bool = False) -> tuple[int, float]:
