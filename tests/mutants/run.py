@@ -14,10 +14,11 @@ safepickle, and forks.
 3. All others: constants, tables, defaults, decorators, what runs at import. The process without safepickle forks for each; the child imports the
    changed module and collects, so no test sees a value that the unchanged module computed.
 
-In both the tests are those that reach the changed statement (for a constant: statements that use its name, then all), first those that killed
-neighbours, then one parametrization of each test function, cheapest first, for FIRST_SECONDS of CPU (3.: FIRST_SECONDS_OUTSIDE). What survives
-is run once more with all that reach it, for ALL_SECONDS of CPU (stage 2); the result says how many of how many tests ran. Only tests that start
-another Python see the unchanged module. Every fiftieth fork has no mutant in it and must survive, or the runner stops.
+In both the tests are those that reach the changed statement (for a constant: tests written for mutants, then statements that use its name, then
+all), first those that killed neighbours, then one parametrization of each test function, cheapest first, for FIRST_SECONDS of CPU (3.:
+FIRST_SECONDS_OUTSIDE). What survives is run once more (stage 2) with all that reach it, also of the slow files in MORE, for ALL_SECONDS of CPU;
+the result says how many of how many tests ran. Only tests that start another Python see the unchanged module. Every fiftieth fork has no mutant
+in it and must survive, or the runner stops.
 
 Outcomes: `killed` (a test failed, or a signal ended the process), `import` (the module or a file of tests does not import with the mutant),
 `timeout` (a test took ten times its CPU and three seconds, or waited for 45 seconds without using CPU), `survived`. Everything else, such as a
