@@ -272,6 +272,13 @@ def functions_that_differ(old: CodeType, new: CodeType) -> Iterator[tuple[CodeTy
             yield from functions_that_differ(before, after) if isinstance(after, CodeType) else [None]
 
 
+def codes_within(code: CodeType) -> Iterator[CodeType]:
+    for each in code.co_consts:
+        if isinstance(each, CodeType):
+            yield each
+            yield from codes_within(each)
+
+
 class Replacing:
     """Puts changed code into functions."""
 
@@ -293,6 +300,14 @@ class Replacing:
             if before.co_freevars != after.co_freevars or not functions or any(each.__code__ != before for each in functions):
                 return None
             pairs += [(each, after) for each in functions]
+            # Functions that it has made before, as a decorator or a closure does.
+            changed = {(each.co_qualname, each.co_firstlineno): each for each in codes_within(after)}
+            for inner in codes_within(before):
+                name = inner.co_qualname, inner.co_firstlineno
+                for each in self.functions.get(name, []):
+                    if each.__code__ != inner or name not in changed or changed[name].co_freevars != inner.co_freevars:
+                        return None
+                    pairs.append((each, changed[name]))
         return pairs
 
 
