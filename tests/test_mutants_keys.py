@@ -341,3 +341,24 @@ def test_a_textual_key_is_that_of_spec():
     payload = b"\2" + public.raw
     checksum = hashlib.sha256(f"spkpub1_{public.key_id}_".encode() + payload).digest()[:4]
     assert public.to_text() == f"spkpub1_{public.key_id}_{base64.urlsafe_b64encode(payload + checksum).decode().rstrip('=')}"
+
+
+def test_an_encrypted_key_asks_for_its_password():
+    with pytest.raises(KeyringError, match="this private key is encrypted: decrypt it into a secret store"):
+        PrivateKey.from_pem(PAIR.to_pem(b"word"))
+    with pytest.raises(KeyringError, match="or not with this password"):
+        PrivateKey.from_pem(PAIR.to_pem(b"word"), b"another")
+
+
+def test_a_key_in_hexadecimal_or_the_other_alphabet_is_no_secret():
+    text = PAIR.to_text().encode()
+    der = base64.b64decode(b"".join(PAIR.to_pem().splitlines()[1:-1]))
+    sixteen = der.hex()
+    for form in (sixteen, sixteen.upper(), ":".join(sixteen[at : at + 2] for at in range(0, len(sixteen), 2)), text.hex()):
+        with pytest.raises(KeyringError, match="use read_key"):
+            SecretKey(form.encode())
+    high = PublicKey.from_pem(PAIR.public_key().to_pem())
+    wrapped = base64.urlsafe_b64encode(b"\xfb\xef\xff" + high.to_pem())
+    assert b"-" in wrapped or b"_" in wrapped
+    with pytest.raises(KeyringError, match="use read_key"):
+        SecretKey(b"\xfe\xdc:" + bytes(range(130, 150)) + b" " + wrapped)
