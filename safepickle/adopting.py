@@ -56,7 +56,7 @@ def _said_again(data: bytes, policy: Policy, limits: Limits) -> tuple[Translatio
         raise LimitError(f"reading the program takes more than is there ({type(error).__name__})") from None
     except Exception as error:
         # What the translation did not expect is refused, like what it did.
-        raise ProgramError(f"the program has a form that nobody writes ({type(error).__name__}: {ascii(str(error))[1:301]})") from error
+        raise ProgramError(f"the program has a form that nobody writes ({type(error).__name__}: {ascii(str(error)[:300])[1:-1]})") from error
 
 
 def _unpacked(data: bytes, limits: Limits) -> bytes:

@@ -55,7 +55,7 @@ def answers(model: Any, inputs: Any) -> Answers:
                 if callable(method):
                     found[name] = dict(_plain("", method(inputs)))
             except Exception as error:  # noqa: BLE001 - a library may raise anything, and that is its answer
-                found[name] = f"{type(error).__name__}: {ascii(str(error))[1:301]}"
+                found[name] = f"{type(error).__name__}: {ascii(str(error)[:300])[1:-1]}"
     return found
 
 

@@ -109,20 +109,7 @@ _ED_ORDER_8: Final = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D7
 _SMALL_ORDER: Final = frozenset((0, 1, _ED_PRIME - 1, _ED_ORDER_8, _ED_PRIME - _ED_ORDER_8))
 _P256_ORDER: Final = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 _CHECKSUM_BYTES: Final = 4
-_NOT_SECRETS: Final = (
-    b"-----BEGIN",
-    b"ssh-",
-    b"sk-ssh-",
-    b"sk-ecdsa-",
-    b"ecdsa-",
-    b"spk1_",
-    b"spkpub1_",
-    b"spkpriv1_",
-    b"env:",
-    b"file:",
-    b"AGE-SECRET-KEY-",
-    b"age1",
-)
+_NOT_SECRETS: Final = (b"ssh-", b"sk-ssh-", b"sk-ecdsa-", b"ecdsa-", b"env:", b"file:", b"AGE-SECRET-KEY-", b"age1")
 # What stands somewhere in a file of a key or keyring: random bytes have none of it.
 _MARKS: Final = (b"-----BEGIN", b"spk1_", b"spkpub1_", b"spkpriv1_", b"keyring = ", b"ssh-ed25519 ", b"ssh-rsa ", b'"kty"')
 # How keys begin in DER: a sequence of (a version and) a sequence of an object identifier (X.509, PKCS #8), or of a version and a

@@ -914,8 +914,8 @@ class _Machine:
         if circular:
             growing.clear()
             self._expanded(stack[0])
-        # Each fetch of a tuple can double what hashing or printing it costs, so a few are harmless.
-        if nests > self.limits.nesting or shared_tuples > 3:
+        # The innermost container is made without being counted. Each fetch of a tuple can double what hashing it costs: a few are harmless.
+        if nests >= self.limits.nesting or shared_tuples > 3:
             self._check_nesting(stack[0])
         return stack[0]
 

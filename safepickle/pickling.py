@@ -288,7 +288,9 @@ def _checked(admitted: Admitted) -> state.Checked:
         raise LimitError("there is too little memory to check the state of the object") from None
     except Exception as error:
         # A state that a check did not expect is refused, like one that it did.
-        raise StateError(f"the state of an object has a form that no check knows ({type(error).__name__}: {ascii(str(error))[1:301]})") from error
+        raise StateError(
+            f"the state of an object has a form that no check knows ({type(error).__name__}: {ascii(str(error)[:300])[1:-1]})"
+        ) from error
 
 
 def resolve(admitted: Admitted) -> Mapping[Name, Any]:
@@ -404,7 +406,7 @@ def _build(checked: state.Checked, buffers: Iterable[memoryview], written: str) 
         refusal.__cause__ = refusal.__context__ = None
     except Exception as error:  # noqa: BLE001 - a library may raise anything; what it said is told below
         refusal = ProgramError(
-            f"an admitted program failed while the object was built ({type(error).__name__}: {ascii(str(error))[1:301]}); "
+            f"an admitted program failed while the object was built ({type(error).__name__}: {ascii(str(error)[:300])[1:-1]}); "
             f"{written}: the libraries here may be too far from those"
         )
     # Raised where no exception of a library is being handled: its traceback keeps the frames of that library alive, and

@@ -319,7 +319,8 @@ def admit(trace: Trace, policy: Policy) -> Admitted:
         ) from None
     except Exception as error:
         # A use that a check did not expect is refused, like one that it did.
-        raise PolicyError(f"the program uses a name in a form that no rule knows ({type(error).__name__}: {ascii(str(error))[1:301]})") from error
+        said = ascii(str(error)[:300])[1:-1]
+        raise PolicyError(f"the program uses a name in a form that no rule knows ({type(error).__name__}: {said})") from error
 
 
 def unruled(trace: Trace, policy: Policy) -> tuple[Name, ...]:

@@ -18,6 +18,12 @@ def test_what_looks_like_a_key_is_replaced_and_nothing_around_it(secret):
     assert elided(f"<{secret}> and <{secret}>") == f"<{ELIDED}> and <{ELIDED}>"
 
 
+@pytest.mark.parametrize("line", ["-----BEGIN PRIVATE KEY-----", "-----END EC PRIVATE KEY-----"])
+def test_of_a_text_with_pem_in_it_nothing_is_told(line):
+    assert elided(f"before\n{line}\nMC4C\n") == ELIDED
+    assert elided(f"before {line[1:]}") == f"before {line[1:]}"
+
+
 @pytest.mark.parametrize(
     "text",
     ["spk2_abc", "f" * 47, "aB3d" * 7 + "aB3", "ab12" * 8, "AB12" * 8, "abcdefghijK" * 4],
