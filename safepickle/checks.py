@@ -282,16 +282,17 @@ def _masked(made: Made, findings: Findings) -> str | None:
     return _wrong_length(len(mask), shape, 1) or _wrong_data(data, shape, described)
 
 
-_ZONE_KEY: Final = re.compile(r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*", re.ASCII)
+# Here and below: few files have any of these, so they are compiled where they are met.
+_ZONE_KEY: Final = r"[A-Za-z0-9_+-]+(?:/[A-Za-z0-9_+-]+)*"
 
 
 def _zone_key(made: Made, findings: Findings) -> str | None:
     """A key of the time zone database: never a path."""
-    return None if _ZONE_KEY.fullmatch(made.args[0]) and len(made.args[0]) <= 100 else "this is not a key of the time zone database"
+    return None if re.fullmatch(_ZONE_KEY, made.args[0], re.ASCII) and len(made.args[0]) <= 100 else "this is not a key of the time zone database"
 
 
-_DECIMAL_TEXT: Final = re.compile(r"-?(?:s?NaN\d{0,20}|Infinity|\d{1,1200}(?:\.\d{0,1200})?(?:E[+-]?\d{1,6})?)", re.ASCII)
-_FRACTION_TEXT: Final = re.compile(r"-?\d{1,1200}(?:/[1-9]\d{0,1199})?", re.ASCII)
+_DECIMAL_TEXT: Final = r"-?(?:s?NaN\d{0,20}|Infinity|\d{1,1200}(?:\.\d{0,1200})?(?:E[+-]?\d{1,6})?)"
+_FRACTION_TEXT: Final = r"-?\d{1,1200}(?:/[1-9]\d{0,1199})?"
 
 
 def _number_text(made: Made, findings: Findings) -> str | None:
@@ -299,7 +300,7 @@ def _number_text(made: Made, findings: Findings) -> str | None:
     if type(made.args[0]) is not str:
         return None if all(each.bit_length() <= 4096 for each in made.args) else "its integers have more than 4,096 bits"
     form = _FRACTION_TEXT if made.callee.module == "fractions" else _DECIMAL_TEXT
-    return None if form.fullmatch(made.args[0]) else "this is not the text of a number of bounded size"
+    return None if re.fullmatch(form, made.args[0], re.ASCII) else "this is not the text of a number of bounded size"
 
 
 def _same_function(made: Made, findings: Findings) -> str | None:
@@ -329,14 +330,13 @@ def _is_plain(value: Any, findings: Findings) -> bool:
 
 # scipy/stats/_distn_infrastructure.py, parse_arg_template: the text that __setstate__ executes. Only names stand
 # where names stood, so what is executed defines three functions and does nothing else.
-_STATS_TEMPLATE: Final = re.compile(
+_STATS_TEMPLATE: Final = (
     r"\ndef _parse_args\(self, (?P<shapes>(?:[A-Za-z][A-Za-z0-9_]*, ?)*) (?P<defaults>loc=0(?:, scale=1)?)\):\n"
     r"    return \((?P=shapes)\), (?P<values>loc, (?:scale|1))\n\n"
     r"def _parse_args_rvs\(self, (?P=shapes) (?P=defaults), size=None\):\n"
     r"    return self\._argcheck_rvs\((?P=shapes) (?P=values), size=size\)\n\n"
     r"def _parse_args_stats\(self, (?P=shapes) (?P=defaults), moments='mv'\):\n"
-    r"    return \((?P=shapes)\), (?P=values), moments\n",
-    re.ASCII,
+    r"    return \((?P=shapes)\), (?P=values), moments\n"
 )
 
 
@@ -346,7 +346,7 @@ def _stats_distribution(made: Made, findings: Findings) -> str | None:
         return "a distribution has a dict as its state"
     for key, value in made.state.entries():
         if key == "_parse_arg_template":
-            if type(value) is str and _STATS_TEMPLATE.fullmatch(value):
+            if type(value) is str and re.fullmatch(_STATS_TEMPLATE, value, re.ASCII):
                 return None
             return "its _parse_arg_template is other text than scipy's, and it would be executed"
     return "its _parse_arg_template is missing"
