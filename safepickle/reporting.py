@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 from .errors import escaped
 from .findings import VERDICTS, Finding, Report
 
-__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "colours", "fingerprint", "json_of", "summary", "text_of", "unread", "uri_of", "whole"]
+__all__ = ["RULES", "Rule", "Scanned", "as_json", "as_sarif", "fingerprint", "json_of", "summary", "text_of", "unread", "uri_of", "whole"]
 
 SARIF_SCHEMA: Final = "https://json.schemastore.org/sarif-2.1.0.json"
 INFORMATION: Final = "https://pypi.org/project/safepickle-ml/"
@@ -212,13 +212,6 @@ def unread(path: str, rule: str, message: str) -> Scanned:
 
 
 # --- for people -------------------------------------------------------------------------------------------------
-
-
-def colours(environment: Mapping[str, str], *, terminal: bool) -> bool:
-    """Tell whether to colour text: NO_COLOR forbids it, FORCE_COLOR asks for it, and otherwise a terminal has it."""
-    if environment.get("NO_COLOR"):
-        return False
-    return bool(environment.get("FORCE_COLOR")) or (terminal and environment.get("TERM") != "dumb")
 
 
 def text_of(scanned: Scanned, *, colour: bool = False) -> Iterator[str]:

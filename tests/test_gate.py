@@ -17,7 +17,7 @@ import jsonschema
 import pytest
 
 import safepickle
-from safepickle import Keyring, SecretKey, container, gate, rendering, selecting
+from safepickle import Keyring, SecretKey, container, formats, gate, rendering, selecting
 from safepickle.cli import main
 from safepickle.findings import Finding
 from safepickle.gate import Checked
@@ -131,7 +131,7 @@ def test_each_file_of_a_folder_has_the_finding_that_is_its_own(folder, expected,
     assert len(expected) >= 30
     assert rules_of(report) == {name: rule for name, rule in expected.items() if rule != "-"}
     assert report["passed_over"] == sum(rule == "-" for rule in expected.values())
-    assert {rule for rule in expected.values() if rule not in ("", "-")} <= rendering.RULES.keys()
+    assert {rule for rule in expected.values() if rule not in ("", "-")} <= formats.RULES.keys()
     drift = next(each for each in report["files"] if each["path"].endswith("drift.spkl"))
     assert (drift["status"], drift["findings"][0]["rule"], drift["findings"][0]["level"]) == ("verified", "versions", "warning")
     assert "numpy 0.0.1" in drift["findings"][0]["message"]
@@ -165,7 +165,7 @@ def test_every_format_says_the_same(folder, expected, capsys):
     errors = [each for each in run["results"] if each["level"] == "error"]
     assert len(errors) == len(refused)
     assert {each["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].partition("/")[0] for each in errors} == {"models"}
-    assert [each["id"] for each in run["tool"]["driver"]["rules"]] == list(rendering.RULES)
+    assert [each["id"] for each in run["tool"]["driver"]["rules"]] == list(formats.RULES)
     prints = [each["partialFingerprints"]["safepickleFinding/v1"] for each in run["results"]]
     assert len(set(prints)) == len(prints)
 
@@ -357,11 +357,11 @@ def test_in_github_actions_findings_are_annotations_and_a_summary(folder, monkey
 NASTY = "a,b:c%d\r\n::error::\x00\x1b[1m\u202e|<b>&\"'\ud800\ufffe.spkl"
 
 
-@pytest.mark.parametrize("form", sorted(rendering.FORMATS))
+@pytest.mark.parametrize("form", sorted(formats.FORMATS))
 def test_no_name_or_message_forges_anything_in_a_report(form):
     """Whoever names a file, or a class in it, chooses text that ends in the reports of others."""
     finding = Finding("refused", "policy", "", 3, NASTY)
-    out = rendering.FORMATS[form]([Checked(f"/repo/{NASTY}", "/repo", None, (finding, finding), "PolicyError")], "1", "/repo", 1)
+    out = formats.FORMATS[form]([Checked(f"/repo/{NASTY}", "/repo", None, (finding, finding), "PolicyError")], "1", "/repo", 1)
     out.encode("utf-8")
     match form:
         case "github":
@@ -378,7 +378,7 @@ def test_no_name_or_message_forges_anything_in_a_report(form):
         case _:
             assert json.loads(out)
     assert form not in ("github", "junit") or not {"\x00", "\x1b", "\u202e" if form == "github" else "\x00"} & set(out)
-    summary = rendering.step_summary([Checked(NASTY, NASTY, None, (finding,), "PolicyError")])
+    summary = formats.step_summary([Checked(NASTY, NASTY, None, (finding,), "PolicyError")])
     assert len(summary.splitlines()) == 8
     assert r"\x7c<b>" in summary
     assert "\x1b" not in "".join(rendering.text_of(Checked(NASTY, NASTY, None, (finding,))))

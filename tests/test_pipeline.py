@@ -26,7 +26,7 @@ import yaml
 from markdown_it import MarkdownIt
 
 import safepickle
-from safepickle import Keyring, PrivateKey, SecretKey, container, rendering
+from safepickle import Keyring, PrivateKey, SecretKey, container, formats
 from safepickle.cli import main
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the repository has file names that Windows has not")
@@ -195,7 +195,7 @@ def reports(repository) -> Mapping[str, str]:
     told = {}
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(repository):
         clean(patch)
-        for form in ("text", *rendering.FORMATS):
+        for form in ("text", *formats.FORMATS):
             out = io.StringIO()
             if form == "github":
                 patch.setenv("GITHUB_ACTIONS", "true")
@@ -223,9 +223,9 @@ def test_the_repository_is_committed_and_holds_every_kind(repository):
     status = git("status", "--porcelain", "-z", cwd=repository).stdout
     assert status == b"", "git sees no change; of pipes and sockets it says nothing"
     found = {rule for rule, _ in expected().values()} - {""}
-    assert found == rendering.RULES.keys() & found
+    assert found == formats.RULES.keys() & found
     # The others need a state of the gate, not a file: too few signatures stands below; a bundle, pins, a broken key, a limit, a fault of ours.
-    assert set(rendering.RULES) - found >= {"threshold", "pins", "bundle", "key", "limit", "failed"}
+    assert set(formats.RULES) - found >= {"threshold", "pins", "bundle", "key", "limit", "failed"}
     assert {"unsigned", "signature", "tampered", "truncated", "appended", "unknown-key", "context", "serial", "expired", "policy"} <= found
 
 

@@ -15,7 +15,8 @@ from pretending import pretend, scan
 import safepickle
 from safepickle import reporting, scanning
 from safepickle.cli import main
-from safepickle.reporting import RULES, Scanned, as_json, as_sarif, colours, summary, text_of, unread
+from safepickle.commands.telling import colours
+from safepickle.reporting import RULES, Scanned, as_json, as_sarif, summary, text_of, unread
 from safepickle.scanning import Finding, Program, Report
 from safepickle.walking import tree
 

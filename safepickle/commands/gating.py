@@ -14,7 +14,7 @@ from safepickle.keyring import Keyring
 
 from .asking import OK, REFUSED, CannotError, chosen_policy, expected_of, selected, trusted_keys, verifying_keys
 from .reviewing import pins_of, read_lock, read_reviewed, write_reviewed
-from .telling import Progress, deliver, repository
+from .telling import Progress, colours, deliver, repository
 
 if TYPE_CHECKING:
     from safepickle import gate, openssf
@@ -148,12 +148,12 @@ def _bundle(options: argparse.Namespace, key: Keyring) -> openssf.Bundle:
 
 def _verdict(options: argparse.Namespace, found: Iterable[gate.Checked], total: int) -> tuple[int, list[gate.Checked]]:
     """Deliver the report of `verify`, text as soon as it is known; return the exit code and what there was."""
-    from safepickle import rendering, reporting
+    from safepickle import rendering
 
     form = options.format
     actions = form is None and os.environ.get("GITHUB_ACTIONS") == "true" and options.output is None
     form = form or ("github" if actions else "text")
-    colour = options.output is None and reporting.colours(os.environ, terminal=sys.stdout.isatty())
+    colour = options.output is None and colours(os.environ, terminal=sys.stdout.isatty())
     checked: list[gate.Checked] = []
     said: list[str] = []
     with Progress(total, "verified") as progress:
@@ -170,11 +170,15 @@ def _verdict(options: argparse.Namespace, found: Iterable[gate.Checked], total: 
             progress.step()
     code = REFUSED if any(each.refused for each in checked) and not options.exit_zero else OK
     if form != "text":
-        deliver(options.output, rendering.FORMATS[form](checked, __version__, repository(), code))
+        from safepickle.formats import FORMATS
+
+        deliver(options.output, FORMATS[form](checked, __version__, repository(), code))
     elif options.output is not None:
         deliver(options.output, "".join(f"{line}\n" for line in said))
     if actions and os.environ.get("GITHUB_STEP_SUMMARY"):
-        _summarize(os.environ["GITHUB_STEP_SUMMARY"], rendering.step_summary(checked))
+        from safepickle.formats import step_summary
+
+        _summarize(os.environ["GITHUB_STEP_SUMMARY"], step_summary(checked))
     if form in ("text", "github") and not options.quiet:
         print(rendering.said_of(checked) + _remarks(options), file=sys.stderr)
     return code, checked

@@ -14,7 +14,7 @@ from safepickle.errors import KeyringError, PolicyError, SafePickleError, elided
 from safepickle.verifying import inspect
 
 from .asking import OK, REFUSED, CannotError, chosen_policy, selected, verifying_keys
-from .telling import Progress, deliver, repository, shown
+from .telling import Progress, colours, deliver, repository, shown
 
 if TYPE_CHECKING:
     from safepickle import reporting
@@ -64,7 +64,7 @@ def scan_files(options: argparse.Namespace) -> int:
 
     found, _ = selected(options)
     text = options.format == "text"
-    colour = options.output is None and reporting.colours(os.environ, terminal=sys.stdout.isatty())
+    colour = options.output is None and colours(os.environ, terminal=sys.stdout.isatty())
     scanned: list[reporting.Scanned] = []
     said: list[str] = []
     with Progress(len(found.candidates), "scanned") as progress:

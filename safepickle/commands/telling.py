@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from safepickle.errors import KeyringError, SafePickleError, escaped
@@ -17,7 +17,7 @@ from .asking import OK, REFUSED, CannotError, signed_files
 if TYPE_CHECKING:
     from safepickle.selecting import Exclusion
 
-__all__ = ["Progress", "deliver", "on_each", "repository", "shown", "tell_left_out"]
+__all__ = ["Progress", "colours", "deliver", "on_each", "repository", "shown", "tell_left_out"]
 
 _MAX_LEFT_OUT: Final = 10
 # Seconds of work that need no bar.
@@ -70,6 +70,13 @@ def repository() -> str:
             return here
         folder = above
     return folder
+
+
+def colours(environment: Mapping[str, str], *, terminal: bool) -> bool:
+    """Tell whether to colour text: NO_COLOR forbids it, FORCE_COLOR asks for it, and otherwise a terminal has it."""
+    if environment.get("NO_COLOR"):
+        return False
+    return bool(environment.get("FORCE_COLOR")) or (terminal and environment.get("TERM") != "dumb")
 
 
 def tell_left_out(paths: Sequence[str], why: str) -> None:

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import pytest
 
 import safepickle
-from safepickle import SecretKey, chunks, container, gate, rendering, selecting
+from safepickle import SecretKey, chunks, container, formats, gate, selecting
 from safepickle.cli import main
 from safepickle.findings import Finding
 
@@ -288,7 +288,7 @@ def test_no_report_on_the_log_of_a_pipeline_is_a_command(command, form, repo, ca
 
 def test_a_message_of_several_lines_begins_no_command_in_a_junit_report():
     finding = Finding("refused", "policy", "", None, f"first\n::error::forged\n  ::error::forged\n{COMMAND}")
-    out = rendering.FORMATS["junit"]([gate.Checked("a", "a", None, (finding,), "PolicyError")], "1", "/", 1)
+    out = formats.FORMATS["junit"]([gate.Checked("a", "a", None, (finding,), "PolicyError")], "1", "/", 1)
     assert commands(out) == []
     assert ElementTree.fromstring(out).find(".//failure").text == finding.message
 
@@ -319,7 +319,7 @@ def test_what_a_file_says_is_no_command_to_the_log_of_a_pipeline(arguments, repo
 def test_the_summary_of_many_long_findings_is_one_that_github_shows():
     """It takes none that is longer than 1 MiB, and shows nothing then."""
     finding = Finding("refused", "unsigned", "", None, "\U0001f9e8" * 5000)
-    summary = rendering.step_summary([gate.Checked("\U0001f9e8" * 1000, "a", None, (finding,), "UnsignedError")] * 250)
+    summary = formats.step_summary([gate.Checked("\U0001f9e8" * 1000, "a", None, (finding,), "UnsignedError")] * 250)
     assert summary.count("`unsigned`") == 200
     assert len(summary.encode()) < 1 << 20
 
