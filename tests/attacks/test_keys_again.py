@@ -34,7 +34,6 @@ from safepickle import (
     Trusted,
     UnknownKeyError,
     cli,
-    commands,
     container,
     inspect,
     openssf,
@@ -43,6 +42,7 @@ from safepickle import (
     sign,
     verify,
 )
+from safepickle.commands import reviewing
 from safepickle.integrations import remote, vault
 from safepickle.keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, _from_text, _to_text, as_key, parse_key
 
@@ -559,7 +559,7 @@ def test_pins_that_another_update_moved_meanwhile_do_not_go_back(tmp_path: Path,
         Pins({"c/d": Pin(serial=7)}).write(pins)
         return verify(*args, **named)
 
-    monkeypatch.setattr(commands, "verify", slow)
+    monkeypatch.setattr(reviewing, "verify", slow)
     assert cli.main(["pins", "update", str(path), "--pins", str(pins), "--key", key]) == 2
     assert "pins.toml was changed meanwhile" in capsys.readouterr().err
     assert Pins.read(pins) == Pins({"c/d": Pin(serial=7)})
