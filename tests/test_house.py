@@ -560,3 +560,11 @@ def test_no_pickle_or_key_is_in_the_repository():
     # What each version left for later ones: keys that are known to everybody, and say so beside them.
     left = re.compile(r"tests/compat/\d+\.\d+\.\d+/[a-z0-9+-]+\.(key|key\.pem|pub\.pem)")
     assert [name for name in tracked() if name.endswith(endings) and not left.fullmatch(name)] == []
+
+
+@pytest.mark.parametrize("module", sorted(set(safepickle._LATER.values())))
+def test_a_module_with_public_names_is_an_attribute_once_it_is_asked_for(module: str):
+    """As docs/remote-keys.md says it: `safepickle.keys.signed_message`."""
+    script = f"import safepickle\nassert safepickle.{module}.__name__ == 'safepickle.{module}'\nassert not hasattr(safepickle, 'nothing')"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
