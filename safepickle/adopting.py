@@ -6,7 +6,7 @@ from typing import Any
 
 from . import archives, container, npy
 from .container import File
-from .errors import FormatError, LimitError, ProgramError, SafePickleError
+from .errors import FormatError, LimitError, ProgramError, SafePickleError, told
 from .machine import Limits
 from .pickling import built
 from .policy import Allow, Policy, chosen
@@ -56,7 +56,7 @@ def _said_again(data: bytes, policy: Policy, limits: Limits) -> tuple[Translatio
         raise LimitError(f"reading the program takes more than is there ({type(error).__name__})") from None
     except Exception as error:
         # What the translation did not expect is refused, like what it did.
-        raise ProgramError(f"the program has a form that nobody writes ({type(error).__name__}: {ascii(str(error)[:300])[1:-1]})") from error
+        raise ProgramError(f"the program has a form that nobody writes ({told(error)})") from error
 
 
 def _unpacked(data: bytes, limits: Limits) -> bytes:

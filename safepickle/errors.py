@@ -27,6 +27,7 @@ __all__ = [
     "VersionMismatchWarning",
     "elided",
     "escaped",
+    "told",
 ]
 
 # The last is base64 of DER that begins with a version, whose three bytes may stand in three ways: half of it is far from mixed.
@@ -52,6 +53,11 @@ def _unless_words(match: re.Match[str]) -> str:
     run = match[0]
     mixed = any(each.isupper() for each in run) and any(each.islower() for each in run)
     return _ELIDED if mixed and len(run) < 2.2 * len(_STRETCH.findall(run)) else run
+
+
+def told(error: BaseException) -> str:
+    """Return what an error of a library says, for a message of ours: its class, and the first 300 characters of its text in ASCII."""
+    return f"{type(error).__name__}: {ascii(str(error)[:300])[1:-1]}"
 
 
 def escaped(text: str) -> str:

@@ -25,7 +25,7 @@ from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from . import container, rehearsing, state
 from .container import File, Info
-from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning
+from .errors import LimitError, PolicyError, ProgramError, SafePickleError, StateError, VersionMismatchError, VersionMismatchWarning, told
 from .keyring import AnyKey, as_keyring
 from .machine import DEFAULT_LIMITS, Limits, trace
 from .policy import DISTRIBUTIONS, Admitted, Allow, Name, Policy, Use, admit, chosen
@@ -288,9 +288,7 @@ def _checked(admitted: Admitted) -> state.Checked:
         raise LimitError("there is too little memory to check the state of the object") from None
     except Exception as error:
         # A state that a check did not expect is refused, like one that it did.
-        raise StateError(
-            f"the state of an object has a form that no check knows ({type(error).__name__}: {ascii(str(error)[:300])[1:-1]})"
-        ) from error
+        raise StateError(f"the state of an object has a form that no check knows ({told(error)})") from error
 
 
 def resolve(admitted: Admitted) -> Mapping[Name, Any]:
@@ -406,8 +404,7 @@ def _build(checked: state.Checked, buffers: Iterable[memoryview], written: str) 
         refusal.__cause__ = refusal.__context__ = None
     except Exception as error:  # noqa: BLE001 - a library may raise anything; what it said is told below
         refusal = ProgramError(
-            f"an admitted program failed while the object was built ({type(error).__name__}: {ascii(str(error)[:300])[1:-1]}); "
-            f"{written}: the libraries here may be too far from those"
+            f"an admitted program failed while the object was built ({told(error)}); {written}: the libraries here may be too far from those"
         )
     # Raised where no exception of a library is being handled: its traceback keeps the frames of that library alive, and
     # those the half-built object; the frame of `find_class` keeps the unpickler, whose memo has all. Nor may this frame.

@@ -32,7 +32,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple, NoReturn
 
 from .checks import CHECKS, UNKNOWN, Findings
-from .errors import LimitError, PolicyError, SafePickleError
+from .errors import LimitError, PolicyError, SafePickleError, told
 from .machine import ABSENT, Buffer, ByteArray, Dict, FrozenSet, Global, List, Made, Set, Trace, brief, paths
 
 __all__ = ["DISTRIBUTIONS", "STATES", "Admitted", "Allow", "Name", "Policy", "Rule", "admit", "chosen", "rule_for", "unruled"]
@@ -319,8 +319,7 @@ def admit(trace: Trace, policy: Policy) -> Admitted:
         ) from None
     except Exception as error:
         # A use that a check did not expect is refused, like one that it did.
-        said = ascii(str(error)[:300])[1:-1]
-        raise PolicyError(f"the program uses a name in a form that no rule knows ({type(error).__name__}: {said})") from error
+        raise PolicyError(f"the program uses a name in a form that no rule knows ({told(error)})") from error
 
 
 def unruled(trace: Trace, policy: Policy) -> tuple[Name, ...]:
