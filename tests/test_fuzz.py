@@ -10,10 +10,12 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import fuzz
 import pytest
+from fuzz import running
 from fuzz.feeding import Feed
 from fuzz.mutating import by_operations, corrected, operations
 from fuzz.watching import DeedError, harmless
@@ -53,6 +55,15 @@ def test_the_inputs_are_small_and_each_is_of_a_target():
     folders = {path.name for kind in ("seeds", "regressions") for path in (fuzz.FOLDER / kind).glob("*")}
     assert folders <= set(fuzz.TARGETS)
     assert sum(path.stat().st_size for name in fuzz.TARGETS for path in fuzz.inputs(name)) < 1 << 20
+
+
+@pytest.mark.parametrize(
+    ("until", "seconds"),
+    [("23:30", 30 * 60 - 15), ("23:01", 45), ("23:00", 24 * 3600 - 15), ("00:30", 90 * 60 - 15), ("22:59", 24 * 3600 - 75)],
+)
+def test_a_run_until_a_time_goes_over_midnight(monkeypatch, until, seconds):
+    monkeypatch.setattr(running.time, "localtime", lambda: time.struct_time((2026, 11, 29, 23, 0, 15, 6, 333, 0)))
+    assert running.seconds_until(until) == seconds
 
 
 @pytest.mark.parametrize("path", sorted(fuzz.FOLDER.glob("*.dict")), ids=lambda path: path.stem)

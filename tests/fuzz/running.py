@@ -120,6 +120,12 @@ def write_seeds(name: str, found: Sequence[bytes]) -> None:
         (folder / hashlib.sha256(data).hexdigest()[:16]).write_bytes(data)
 
 
+def seconds_until(text: str) -> int:
+    """Return the seconds until the clock next shows this time. Raises ValueError where the text is none."""
+    then, now = time.strptime(text, "%H:%M"), time.localtime()
+    return (3600 * (then.tm_hour - now.tm_hour) + 60 * (then.tm_min - now.tm_min) - now.tm_sec) % (24 * 3600)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description="Fuzz safepickle with atheris.")
     parser.add_argument("targets", nargs="+", metavar="TARGET", choices=[*TARGETS, "all"], help=f"{', '.join(TARGETS)}, or all")
@@ -127,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, help="stop a target after so many runs, if its time has not ended before")
     parser.add_argument("--seed", type=int, help="what makes the same inputs again, from the same corpus (default: another one each time)")
     parser.add_argument("--rounds", type=int, default=1, help="how often all of them (default: 1)")
-    parser.add_argument("--until", metavar="HH:MM", help="go on with rounds until then")
+    parser.add_argument("--until", metavar="HH:MM", type=seconds_until, default=0, help="go on with rounds until it is next so late")
     parser.add_argument("--jobs", type=int, default=1, help="processes at once for one target (default: 1)")
     parser.add_argument(
         "--work",
@@ -163,7 +169,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def rounds(names: Sequence[str], options: argparse.Namespace) -> int:
     crashed = False
     number = 0
-    while number < options.rounds or (options.until and time.strftime("%H:%M") < options.until):
+    ends = time.monotonic() + options.until
+    while number < options.rounds or time.monotonic() < ends:
         number += 1
         for name in names:
             found = fuzz(name, options.seconds, options.work, options.jobs, runs=options.runs, seed=options.seed)
