@@ -207,11 +207,10 @@ class Policy:
         packs = table.pop("packs", list(DEFAULT_PACKS))
         if not isinstance(packs, list) or not all(isinstance(each, str) for each in packs):
             raise PolicyError(f"{os.fspath(path)}: packs is a list of names of built-in packs")
+        if not _is_flat(table):
+            raise PolicyError(f"{os.fspath(path)}: a pattern is nested too deep: at most {_MAX_NESTING} levels are read")
         base = _from_packs(tuple(packs))
-        try:
-            pack = _parse_pack(table, os.fspath(path), base_kinds=_kinds(base.packs))
-        except RecursionError:
-            raise PolicyError(f"{os.fspath(path)}: a pattern is nested too deep") from None
+        pack = _parse_pack(table, os.fspath(path), base_kinds=_kinds(base.packs))
         for rule in pack.rules:
             # What the names stand for as well: otherwise a rule could lend its own name to what no rule may name.
             for name in (*rule.names, *rule.found_at):
@@ -727,9 +726,20 @@ _KINDS: Final[dict[str, Matcher]] = {
     "result": _of_type(Made),
 }
 
+_MAX_NESTING: Final = 64
 _ALTERNATIVE: Final = re.compile(
     r"""\s*('[^']*'|b'[^']*'|-?\d+|@[\w.]+:[\w.]+|<[\w.]+:[\w.]+>|[a-z][a-z_]*(?:\ [a-z_]+)*)\s*(\||$)""", re.ASCII | re.VERBOSE
 )
+
+
+def _is_flat(table: dict[str, Any]) -> bool:
+    """Whether lists and tables are nested in no more than `_MAX_NESTING` levels; without recursion, whose limit is another in each Python."""
+    level: list[Any] = [table]
+    for _ in range(_MAX_NESTING):
+        level = [part for each in level for part in (each.values() if type(each) is dict else each) if isinstance(part, (list, dict))]
+        if not level:
+            return True
+    return False
 
 
 def _compile(pattern: Any, kinds: Mapping[str, str], where: str) -> Matcher:

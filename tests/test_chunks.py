@@ -773,6 +773,8 @@ INTERRUPTED = """
 import os, signal, sys, threading, time, safepickle
 from safepickle import chunks, container
 path, again = sys.argv[1], int(sys.argv[2])
+# A shell without job control starts what is in its background with the signal ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 closed, late, pwrite, writing = [], [], os.pwrite, threading.Event()
 def slow(descriptor, data, offset):
     writing.set()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -153,3 +154,31 @@ def test_fuzzing_finds_nothing_new(name, tmp_path):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(re.match(rf"{name}: (\d+) runs", done.stdout)[1]) > len(fuzz.inputs(name)) // 2
+
+
+class Taking:
+    """Takes its state as estimators do."""
+
+    def __setstate__(self, state):
+        state.pop("version")
+        self.__dict__.update(state)
+
+
+class Other(Taking):
+    pass
+
+
+def test_what_is_built_is_the_same_whichever_names_of_attributes_are_one_object():
+    """CPython alone makes of one program two objects that pickle to other bytes: the first instance of a class gives its keys to those after it."""
+    same = importlib.import_module("fuzz.targets.machine").same
+    for number in range(40):
+        # Then instances share no more of them.
+        setattr(Other(), f"name{number}", 1)
+    one = b"c%s\nTaking\n)\x81}(\x8c\x07weights\x94K\x01\x8c\x07versionK\x01ub" % __name__.encode()
+    other = b"c%s\nOther\n)\x81}(h\x00K%%c\x8c\x07versionK\x01ub" % __name__.encode()
+    program = b"\x80\x05" + one + other + b"\x86."
+    built = [pickle.loads(program % 2) for _ in range(2)]
+    assert pickle.dumps(built[0], 5) != pickle.dumps(built[1], 5)
+    same(*built)
+    with pytest.raises(AssertionError, match="something else is built"):
+        same(built[0], pickle.loads(program % 3))

@@ -892,6 +892,6 @@ def test_a_large_vocabulary_is_checked_fast(words, limit):
     code, buffers = pickled(model)
     admitted = admit(trace(code, buffers=buffers), Policy.default())
     objects = resolve(admitted)
-    start = time.perf_counter()
+    start = time.process_time()
     state.check(admitted, objects)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

@@ -1124,10 +1124,10 @@ def test_what_cannot_be_right_is_refused(name) -> None:
 
 def is_refused(case: Row) -> None:
     data = case.sealed(hostile=True)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SafePickleError) as caught:
         loads(data, key=KEY)
-    assert time.perf_counter() - start < SECONDS
+    assert time.process_time() - start < SECONDS
     assert caught.type is case.error
     assert re.search(case.pattern(), str(caught.value))
 
