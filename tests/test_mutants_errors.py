@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from safepickle.errors import PolicyError, SafePickleError, elided, escaped
+from safepickle.errors import PolicyError, SafePickleError, elided, escaped, told
 
 ELIDED = "<what looks like a key>"
 
@@ -72,3 +72,10 @@ def test_an_error_holds_what_it_was_given():
     assert (str(bare), bare.about) == ("", "")
     assert (str(told), told.about) == ("m", "serial")
     assert (str(refused), refused.refusals, refused.about, PolicyError("m").refusals) == ("m", ("a", "b"), "", ())
+
+
+def test_of_an_error_of_a_library_its_class_and_the_beginning_of_its_text_are_told_in_ascii():
+    assert told(KeyError("a")) == "KeyError: 'a'"
+    assert told(ValueError("bé\n")) == r"ValueError: b\xe9\n"
+    assert told(OSError("c" * 299 + "de")) == f"OSError: {'c' * 299}d"
+    assert told(TypeError()) == "TypeError: "
