@@ -380,7 +380,9 @@ def test_a_private_key_of_p_256_is_any_number_from_one_to_the_order_less_one(mon
     assert asked == [ORDER - 1, ORDER - 1]
 
 
-@pytest.mark.parametrize(("s", "holds"), [(1, True), (ORDER // 2, True), (ORDER // 2 + 1, False), (ORDER - 1, False)])
+@pytest.mark.parametrize(
+    ("s", "holds"), [(1, True), (ORDER // 2, True), (ORDER // 2 + 1, False), (ORDER - 1, False)], ids=["one", "half", "above half", "last"]
+)
 def test_a_signature_of_p_256_may_have_each_s_of_the_lower_half(s, holds):
     """The key is made for the signature: with any nonce, d = (s * nonce - digest) / r signs the message with that s."""
     message, nonce = b"a message", 3
