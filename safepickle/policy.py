@@ -293,7 +293,7 @@ class Admitted:
     """What was learned about dtypes and arrays on the way."""
     state_keys: tuple[tuple[Name, frozenset[str]], ...] = field(repr=False)
     """For each class whose instances get a dict as state: keys that must not be names of its methods."""
-    libraries: tuple[str, ...] = ()
+    libraries: tuple[str, ...]
     """Top-level modules of all names, sorted."""
     proof: InitVar[object] = None
 
@@ -329,7 +329,6 @@ def unruled(trace: Trace, policy: Policy) -> tuple[Name, ...]:
 
 class _Refusal(NamedTuple):
     value: Any
-    at: int
     verb: str
     name: Name
     why: str
@@ -388,8 +387,7 @@ class _Judge:
         return self.canonical[value.key]
 
     def _refuse(self, value: Any, verb: str, name: Global, why: str, *, ruled: bool = True) -> None:
-        at = value.at
-        self.refusals.append(_Refusal(value, at, verb, self.name_of(name), why, ruled))
+        self.refusals.append(_Refusal(value, verb, self.name_of(name), why, ruled))
 
     def _judge_made(self, made: Made) -> None:
         rule = self.rules[id(made.callee)]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import copy
 import hashlib
 import hmac
 import sys
 import types
+from typing import Any, get_type_hints
 
 import pytest
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import asymmetric
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import asymmetric, hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from safepickle import AuthenticationError, KeyringError, PrivateKey, PublicKey, SecretKey, Signature, read_key
@@ -23,8 +26,12 @@ from safepickle.keys import (
     MAX_KEY_FILE_BYTES,
     REMOTE_HMAC,
     SUITES,
+    Signer,
+    Verifier,
     _base64url,
     _checksum,
+    _same_id,
+    _verify_ecdsa,
     _wrapped,
     as_key,
     parse_key,
@@ -34,6 +41,7 @@ from safepickle.keys import (
 
 SECRET = hashlib.sha256(b"mutants").digest()
 PAIR = PrivateKey(ED25519, SECRET)
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 def named(label: bytes, *fields: bytes) -> str:
@@ -269,12 +277,11 @@ def test_what_begins_as_the_bytes_of_openssh_is_no_secret(begin):
 
 def test_a_signature_of_p_256_is_in_the_lower_half_and_of_64_bytes():
     key = PrivateKey(ECDSA_P256, SECRET)
-    order = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
     signature = key.sign(bytes(32))
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-    assert 0 < s <= order // 2
+    assert 0 < s <= ORDER // 2
     key.verify(bytes(32), r.to_bytes(32, "big") + s.to_bytes(32, "big"))
-    for wrong in ((r, order - s), (0, s), (r, 0), (order, s), (r, order), (r + 1, s), (r, s + 1)):
+    for wrong in ((r, ORDER - s), (0, s), (r, 0), (ORDER, s), (r, ORDER), (r + 1, s), (r, s + 1)):
         with pytest.raises(AuthenticationError):
             key.verify(bytes(32), b"".join(each.to_bytes(32, "big") for each in wrong))
     for wrong in (signature[:-1], signature + b"\0", b""):
@@ -362,3 +369,90 @@ def test_a_key_in_hexadecimal_or_the_other_alphabet_is_no_secret():
     assert b"-" in wrapped or b"_" in wrapped
     with pytest.raises(KeyringError, match="use read_key"):
         SecretKey(b"\xfe\xdc:" + bytes(range(130, 150)) + b" " + wrapped)
+
+
+def test_a_private_key_of_p_256_is_any_number_from_one_to_the_order_less_one(monkeypatch):
+    """FIPS 186-5, A.2.2; here randomness is what the test says."""
+    asked: list[int] = []
+    for drawn, raw in ((0, 1), (ORDER - 2, ORDER - 1)):
+        monkeypatch.setattr("secrets.randbelow", lambda below, drawn=drawn: asked.append(below) or drawn)
+        assert PrivateKey.generate(ECDSA_P256) == PrivateKey(ECDSA_P256, raw.to_bytes(32, "big"))
+    assert asked == [ORDER - 1, ORDER - 1]
+
+
+@pytest.mark.parametrize(
+    ("s", "holds"), [(1, True), (ORDER // 2, True), (ORDER // 2 + 1, False), (ORDER - 1, False)], ids=["one", "half", "above half", "last"]
+)
+def test_a_signature_of_p_256_may_have_each_s_of_the_lower_half(s, holds):
+    """The key is made for the signature: with any nonce, d = (s * nonce - digest) / r signs the message with that s."""
+    message, nonce = b"a message", 3
+    r = ec.derive_private_key(nonce, ec.SECP256R1()).public_key().public_numbers().x
+    d = (s * nonce - int.from_bytes(hashlib.sha256(message).digest(), "big")) * pow(r, -1, ORDER) % ORDER
+    public = ec.derive_private_key(d, ec.SECP256R1()).public_key()
+    signature = r.to_bytes(32, "big") + s.to_bytes(32, "big")
+    public.verify(encode_dss_signature(r, s), message, ec.ECDSA(hashes.SHA256()))
+    with contextlib.nullcontext() if holds else pytest.raises(InvalidSignature):
+        _verify_ecdsa(public, message, signature)
+
+
+def test_a_secret_is_searched_for_a_key_three_wrappings_deep():
+    """Each one takes time, so there is an end; what tools and stores make is two deep."""
+    wrapped = PAIR.to_pem()
+    for _ in range(4):
+        with pytest.raises(KeyringError, match="not a secret"):
+            SecretKey(wrapped)
+        wrapped = base64.b64encode(wrapped)
+    assert SecretKey(wrapped)
+
+
+def test_no_key_in_der_is_shorter_than_forty_bytes():
+    """Random secrets of 32 bytes may well look like the beginning of one."""
+    for size, refused in ((39, False), (40, True), (41, True)):
+        data = bytes((0x30, size - 2, 0x02, *range(200, 200 + size - 3)))
+        with pytest.raises(KeyringError, match="not a secret") if refused else contextlib.nullcontext():
+            SecretKey(data)
+
+
+@pytest.mark.parametrize("more", [b"", b"A"], ids=["whole", "cut"])
+def test_a_sequence_in_der_is_no_secret_in_base64_of_short_words(more):
+    """As people write it in groups. It ends in `A` or in `X`: of the end only `=` is padding."""
+    content = bytes((0x30, 40, 0x02, *range(160, 198)))
+    for last in (0xC0, 0xD7):
+        text = base64.b64encode(content + bytes((last,))) + more
+        for width in (4, 10):
+            with pytest.raises(KeyringError, match="not a secret"):
+                SecretKey(b" ".join(text[at : at + width] for at in range(0, len(text), width)))
+
+
+def test_a_private_and_a_public_key_in_one_file_are_told_apart_by_the_first():
+    private, public = PAIR.to_pem(), PAIR.public_key().to_pem()
+    with pytest.raises(KeyringError, match=r"^in a test: this PEM holds a public key, and a private key is needed here$"):
+        parse_key(private + public, "a test")
+    with pytest.raises(KeyringError, match=r"^in a test: this PEM holds a private key, and a public key is needed here$"):
+        parse_key(public + private, "a test")
+
+
+def test_a_block_of_pem_that_does_not_end_is_no_block_whatever_its_label():
+    with pytest.raises(KeyringError, match=r"^this is not PEM: it has no block between '-----BEGIN' and '-----END'$"):
+        PublicKey.from_pem(b"-----BEGIN CERTIFICATE-----\nAAAA\n")
+
+
+def test_a_key_file_that_cannot_be_used_is_called_that(tmp_path):
+    missing, public = tmp_path / "missing", tmp_path / "public"
+    with pytest.raises(KeyringError, match=rf"^the key file {missing} cannot be read: No such file"):
+        read_key(f"file:{missing}")
+    public.write_text(PAIR.public_key().to_text())
+    public.chmod(0o646)
+    with pytest.raises(KeyringError, match=rf"^the key file {public} is writable by others \(mode 0646\)"):
+        read_key(f"file:{public}")
+
+
+def test_a_signature_has_no_room_for_anything_else():
+    with pytest.raises(AttributeError):
+        object.__setattr__(Signature(ED25519, "0" * 16, b"value"), "other", 1)
+
+
+def test_the_types_of_functions_can_be_asked_for():
+    """As makers of documentation do."""
+    assert get_type_hints(as_key) == {"key": Any, "return": SecretKey | PrivateKey | PublicKey | Signer | Verifier}
+    assert get_type_hints(_same_id)["key"].__constraints__ == (PrivateKey, PublicKey)

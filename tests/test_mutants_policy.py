@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
+import dataclasses
+import itertools
+import pickle
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, get_type_hints
 
 import mycorp
 import pytest
@@ -354,6 +359,7 @@ KINDS = [
     ("5", [5], [4, 6, True, 5.0, "5"]),
     ("-5", [-5], [5]),
     ("1", [1], [True, 1.0]),
+    ("int | str", [1, "x"], [None]),
     ("'x' | int | none", ["x", 3, None], ["y", 1.5]),
     ("9" * 100, [int("9" * 100)], [9]),
 ]
@@ -378,6 +384,7 @@ def test_each_kind_of_a_pattern_takes_what_it_names(written, pattern, taken, lef
         ('["str", "int", "..."]', [("x",), ("x", 1), ("x", 1, 2)], [(), (1,), ("x", "y"), ("x", 1, "y")]),
         ('["..."]', [], [(), (1,)]),
         ('{x = "int"}', [{"x": 1}], [{"x": "y"}, {}, {"y": 1}, {"x": 1, "y": 2}, (1,)]),
+        ('{x = "int", y = "str"}', [{"x": 1, "y": "z"}, {"y": "z", "x": 1}], [{"x": 1}, {"x": 1, "y": 1}, {"x": 1, "y": "z", "w": 1}]),
     ],
 )
 def test_each_form_of_a_pattern_takes_what_it_names(written, pattern, taken, left):
@@ -399,6 +406,8 @@ def test_each_form_of_a_pattern_takes_what_it_names(written, pattern, taken, lef
         (NAMES + 'verbs = ["call"]\nargs = [["int ?"]]', "what is at character 0 is no kind"),
         (NAMES + 'verbs = ["call"]\nargs = [["int | ?"]]', "what is at character 5 is no kind"),
         (NAMES + 'verbs = ["call"]\nargs = [[""]]', "an empty pattern matches nothing"),
+        (NAMES + 'verbs = ["call"]\nargs = [["-\u0663"]]', "what is at character 0 is no kind"),
+        (NAMES + 'verbs = ["call"]\nargs = [["int\u00a0"]]', "what is at character 0 is no kind"),
         (NAMES + 'verbs = ["call"]\nargs = [["integer"]]', "'integer' is no kind of value; there are any, atom, bool"),
         (NAMES + 'verbs = ["make"]', "a rule has names, and verbs out of new, state, call, refer$"),
         (NAMES + 'verbs = ["new"]\nitems = ["extend"]', "items is a list out of append, setitem$"),
@@ -492,12 +501,15 @@ def test_what_has_no_name_in_a_module_cannot_be_allowed():
         rule_for(within)
     with pytest.raises(PolicyError, match=r"allow takes classes, functions and names such as 'mycorp.features:Clip', not int"):
         rule_for(3)
+    # Its module is that of its class.
+    with pytest.raises(PolicyError, match=r"allow takes classes, functions and names such as 'mycorp.features:Clip', not Clip$"):
+        rule_for(mycorp.Clip())
 
 
 def test_only_the_judge_makes_its_proof():
     traced: Trace = trace(program(1))
     with pytest.raises(TypeError, match=r"only policy\.admit"):
-        Admitted(traced, Policy.default(), (), None, ())
+        Admitted(traced, Policy.default(), (), None, (), ())
     assert judged(1, Policy.default()).trace.root == 1
 
 
@@ -589,7 +601,9 @@ def test_advice_begins_on_a_line_of_its_own():
         judged([Ref("os:system"), Ref("__main__:Mine"), Ref("__main__:Other"), Ref("my.corp:f")], Policy.default())
     lines = str(refused.value).split("\n")
     assert lines[0] == "the policy does not allow what the program does:"
+    assert lines[4] == "  4. $[3]: refers to my.corp:f: no rule names it"
     assert lines[5].startswith("Mine, Other is defined in __main__, ")
+    assert lines[5].endswith(": move it into a module that both sides import.")
     assert lines[6].startswith("os:system: such names run code")
     assert lines[7].startswith('If you know this code and trust it with any data, pass allow=["my.corp:f"], ')
     assert lines[8:] == ["", "[[rule]]", 'names = ["my.corp:f"]', 'verbs = ["refer"]', 'reason = ""']
@@ -681,3 +695,151 @@ def test_a_name_that_is_not_exact_is_told_with_its_place_if_it_has_one(written):
         with pytest.raises(PolicyError) as refused:
             call()
         assert str(refused.value) == place + says
+
+
+def test_keyword_arguments_are_never_allowed(written):
+    def new(**named: Any) -> Do:
+        return Do(lambda asm: asm.push(Ref("a:B")).push(()).push(named).op("NEWOBJ_EX"))
+
+    policy = written(NAMES + 'verbs = ["new"]')
+    assert judged(new(), policy)
+    assert refusals(new(x=1), policy) == ("$: makes an instance of a:B: its rule allows no keyword arguments",)
+
+
+def test_what_needs_its_state_is_not_used_before_it_has_it(written):
+    within = Do(lambda asm: asm.push(Ref("a:B")).push(()).op("NEWOBJ").let("made").push({"x": Get("made")}).op("BUILD"))
+    assert judged(within, written(STATED))
+    assert refusals(within, written(STATED + "state_needed = true")) == (
+        "$: makes an instance of a:B: it is used before it has the state that it needs",
+    )
+
+
+def test_a_reference_is_not_bound_by_an_alternative_that_fails_further_on(written):
+    policy = written(NAMES + 'verbs = ["call"]\nargs = [[["@a:C"], "int"], [["any"], "str"]]')
+    assert judged(Call("a:B", (Ref("a:C"),), 1), policy)
+    assert refusals(Call("a:B", (Ref("a:C"),), "x"), policy) == ("$(0)[0]: refers to a:C: no rule names it",)
+
+
+def test_each_value_of_a_state_is_looked_at_before_it_is_hashed(written):
+    policy = written(STATED + "hashable = true")
+
+    def keyed(state: dict[str, int]) -> Do:
+        return Do(lambda asm: asm.op("EMPTY_DICT").push(New("a:B", state=state)).push(1).op("SETITEM"))
+
+    for at in range(4):
+        state = dict.fromkeys("wxyz", 1)
+        assert judged(keyed(state), policy)
+        state["wxyz"[at]] = 1 << 4096
+        assert "holds an integer of thousands of bits" in refusals(keyed(state), policy)[0]
+
+
+@pytest.mark.parametrize("make", [tuple, frozenset])
+def test_keys_that_hold_the_same_in_another_order_or_number_do_not_collide(make):
+    keys = [make(each) for each in (itertools.permutations(range(4)) if make is tuple else itertools.combinations(range(6), 2))]
+    assert judged(dict.fromkeys(keys, 0), Policy.default(), limits=Limits(colliding_keys=1))
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, *times: float) -> list[tuple[type, int]]:
+    """Let the clock of `_check_fills_quickly` tell these times, the last one for ever. Returns what was being filled at each look at it."""
+    seen: list[tuple[type, int]] = []
+
+    def thread_time() -> float:
+        container = sys._getframe(1).f_locals["container"]
+        seen.append((type(container), len(container)))
+        return times[min(len(seen), len(times)) - 1]
+
+    monkeypatch.setattr("time.thread_time", thread_time)
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("times", "refused"),
+    [((2.0, 2.5, 2.5029), False), ((2.0, 2.51), True), ((2.0, 2.5, 2.5031), True), ((2.0, 2.4, 2.5029, 2.5059), False)],
+    ids=["in time", "late at once", "late later on", "in time for long"],
+)
+def test_filling_a_table_may_take_half_a_second_and_three_microseconds_a_key(monkeypatch, times, refused):
+    seen = watched(monkeypatch, *times)
+    with pytest.raises(LimitError, match="quadratic time") if refused else contextlib.nullcontext():
+        policies._check_fills_quickly(set(), list(range(1000 * (len(times) - 1))))
+    assert seen == [(set, 1000 * at) for at in range(len(times))]
+
+
+@pytest.mark.parametrize(("make", "kind"), [(dict.fromkeys, dict), (set, set), (frozenset, set)], ids=["dict", "set", "frozenset"])
+def test_more_than_ten_thousand_keys_are_put_into_a_table_of_their_kind(monkeypatch, make, kind):
+    seen = watched(monkeypatch, 0.0)
+    assert admit(trace(pickle.dumps(make(range(10_000)), 5)), Policy.default())
+    assert seen == []
+    assert admit(trace(pickle.dumps(make(range(10_001)), 5)), Policy.default())
+    assert seen == [(kind, size) for size in (*range(0, 10_001, 1000), 10_001)]
+
+
+def test_a_name_that_is_made_given_a_state_and_referred_to_may_simply_be_allowed():
+    with pytest.raises(PolicyError, match=r'trust it with any data, pass allow=\["my.corp:A"\], or add this') as refused:
+        judged([New("my.corp:A", state={}), Ref("my.corp:A")], Policy.default())
+    assert 'verbs = ["new", "state", "refer"]\n' in str(refused.value)
+
+
+def test_packs_are_put_together_from_their_rules_and_aliases():
+    """Asked for behind the cache, which other tests have filled."""
+    names = ("python", "numpy")
+    packs = [policies._builtin_pack(name) for name in names]
+    policy = policies._cached_packs.__wrapped__(names)
+    assert policy.packs == names
+    assert policy.rules == {policies._split(name): rule for pack in packs for rule in pack.rules for name in rule.names}
+    assert policy.aliases == {**packs[0].aliases, **packs[1].aliases}
+    assert min(map(len, (policy.rules, policy.aliases))) > 10
+    with pytest.raises(PolicyError, match=r"^the built-in packs name [\w.]+:[\w.]+ twice$"):
+        policies._cached_packs.__wrapped__(("python", "python"))
+
+
+def test_what_a_pack_is_if_it_does_not_say():
+    assert policies._parse_pack({}, "here", base_kinds={"x": "int"}) == policies.Pack("user", "", (), {}, {})
+    with pytest.raises(PolicyError, match=r"^here: rules, what means nothing in a policy; it has `packs`"):
+        policies._parse_pack({"what": 1, "rules": [], "kind": {}}, "here", base_kinds={})
+
+
+RULE = {"names": ["a:B"], "verbs": ["new"], "reason": "a test"}
+
+
+def test_a_rule_may_have_all_verbs_and_items():
+    rule = policies._parse_rule({**RULE, "verbs": [*policies.VERBS], "args": [[]], "items": [*policies.ITEMS]}, "here", {}, "mine")
+    assert (rule.verbs, rule.items, rule.pack) == ({"new", "state", "call", "refer"}, {"append", "setitem"}, "mine")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"reason": 1}, r"here \(a:B\): the reason is blank"),
+        ({"reason": " \n"}, r"here \(a:B\): the reason is blank"),
+        ({"verbs": ["call"]}, r"here \(a:B\): a rule for `call` states the arguments"),
+        ({"verbs": ["new", "call"], "args": []}, r"here \(a:B\): a rule for `call` states the arguments"),
+    ],
+)
+def test_a_rule_says_why_and_with_which_arguments(change, message):
+    with pytest.raises(PolicyError, match=f"^{message}"):
+        policies._parse_rule({**RULE, **change}, "here", {}, "mine")
+
+
+def test_policies_of_one_text_are_equal(written):
+    """Though what was compiled of their patterns is not."""
+    text = NAMES + 'verbs = ["new", "state"]\nargs = [["int", {x = "str"}]]\nstate = [["int"]]'
+    assert written(text) == written(text)
+    assert written(text).rules["a", "B"].matchers != written(text).rules["a", "B"].matchers
+    assert written(text) != written(text.replace("int", "str"))
+    assert repr(written(text)) == "Policy(packs=())"
+
+
+def test_what_was_judged_and_by_what_does_not_change(written):
+    policy = written(NAMES + 'verbs = ["new"]')
+    for value, field in ((policy, "rules"), (policy.rules["a", "B"], "verbs"), (judged(New("a:B"), policy), "uses")):
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, field, ())
+        with pytest.raises(AttributeError):
+            object.__setattr__(value, "other", 1)
+
+
+def test_the_types_of_functions_can_be_asked_for():
+    """As makers of documentation do."""
+    assert get_type_hints(chosen)["allow"] == Iterable[str | type | Callable[..., Any]]
+    assert get_type_hints(unruled)["return"] == tuple[tuple[str, str], ...]
+    assert get_type_hints(policies._compile)["return"] == Callable[[Any, policies._Judge], bool]
