@@ -435,7 +435,8 @@ def outcome(ended: int, note: Note) -> str:
         return "import"
     if ended == -signal.SIGPROF:
         return "timeout"
-    if ended == FAILED or ended < 0:
+    # Those two come from whoever stops the run.
+    if ended == FAILED or (ended < 0 and -ended not in (signal.SIGTERM, signal.SIGINT)):
         return "killed"
     sys.exit(f"a child ended with {ended}, which says nothing about a mutant: {note.read()}")
 
