@@ -189,7 +189,7 @@ def test_a_pattern_of_too_many_levels_is_refused_and_not_where_python_gives_up(t
     path.write_text(RULE.replace('"state"', '"call"') + f"args = [{'[' * 60}{']' * 60}]\n", "utf-8")
     assert ("mycorp", "Clip") in Policy.read(path).rules
     path.write_text(RULE.replace('"state"', '"call"') + f"args = [{'[' * 61}{']' * 61}]\n", "utf-8")
-    with pytest.raises(PolicyError, match="policy.toml: a pattern is nested too deep: at most 64 levels"):
+    with pytest.raises(PolicyError, match=r"policy\.toml: a pattern is nested too deep: at most 64 levels"):
         Policy.read(path)
 
 
