@@ -735,6 +735,9 @@ def test_the_largest_values_of_a_header_are_read():
     text = f'"{"x" * (container.MAX_METADATA_BYTES - 2)}"'
     assert container._parse_metadata(text) == text[1:-1]
     assert container._metadata_text(text[1:-1]) == text
+    assert container._metadata_text({"é": "ü"}) == '{"\\u00e9": "\\u00fc"}'
+    error = refused(FormatError, lambda: container._parse_header(canonical(header(serial=-1))))
+    assert str(error) == f"the header does not have the fields of format version 1: {SERIAL}"
 
 
 def test_no_number_but_integers_is_written_or_read():
@@ -950,6 +953,27 @@ def test_a_file_that_grows_while_it_is_read_is_refused(buffers, compress, tmp_pa
         assert path.read_bytes().startswith(data + b"more")
 
 
+def test_a_file_that_is_cut_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "file"
+    data = b"".join(map(bytes, container.seal(PROGRAM, [memoryview(b"b" * 70)], RING, now=lambda: NOW)))
+
+    def cut() -> float:
+        os.truncate(path, len(data) - 3)
+        return NOW
+
+    uses = {
+        "the buffers ends after 97 of 100 bytes": lambda: container.open(path, RING, now=cut),
+        "the body ends after 131 of 134 bytes": lambda: verified(path, cut),
+        "the body ends after 131 of 134 bytes: ": lambda: container.resign(path, RING, Keyring(SECOND), add=True, now=cut),
+    }
+    for says, use in uses.items():
+        path.write_bytes(data)
+        error = refused(FormatError, use)
+        assert error.about == "truncated"
+        assert str(error).startswith(says)
+    assert path.read_bytes() == data[:-3]
+
+
 def test_a_file_that_grows_while_it_is_read_as_a_whole_is_refused(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"12345")
@@ -964,7 +988,8 @@ def test_a_file_that_grows_while_it_is_read_as_a_whole_is_refused(tmp_path):
         assert str(refused(LimitError, lambda: container.read_whole(file, 99))) == (
             "the file has grown meanwhile, or is longer than 99 bytes (`body_bytes` of Limits)"
         )
-    assert str(refused(LimitError, lambda: container.read_whole(path, 3))).startswith("the file has ")
+    said = str(refused(LimitError, lambda: container.read_whole(path, 3)))
+    assert said == f"the file has {path.stat().st_size} bytes; limits allow 3 (`body_bytes` of Limits)"
     stream = Asked(b"12345")
     assert container.read_whole(stream, 5) == b"12345"
     assert stream.asked == [6, 1]
@@ -1070,6 +1095,7 @@ OF_CHUNKS = signed(header(MANY_CHUNKS, chunk_bytes=1 << 16), MANY_CHUNKS)
 
 @pytest.fixture
 def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container.chunks, "_GROUP_BYTES", 1 << 16)
     monkeypatch.setattr(container, "_WINDOW_BYTES", 1 << 17)
     monkeypatch.setattr(container, "_READ_BYTES", 1 << 12)
 
@@ -1099,6 +1125,14 @@ def test_a_change_in_any_chunk_is_named(handed, small_portions, number):
 def test_a_body_of_many_chunks_is_read_and_verified(handed, small_portions):
     assert opened(handed(OF_CHUNKS)).program == MANY_CHUNKS
     assert verified(handed(OF_CHUNKS)).program_bytes == len(MANY_CHUNKS)
+
+
+def test_buffers_after_a_program_of_many_chunks_are_read(handed, small_portions):
+    buffers = (b"b" * 70, bytes(range(256)) * 300)
+    data = signed(header(MANY_CHUNKS, buffers, chunk_bytes=1 << 16), body(MANY_CHUNKS, buffers))
+    found = opened(handed(data))
+    assert (found.program, *map(bytes, found.buffers)) == (MANY_CHUNKS, *buffers)
+    assert verified(handed(data)).buffer_bytes == (70, 76_800)
 
 
 def test_padding_in_a_later_window_is_zero(handed, small_portions):
@@ -1132,11 +1166,12 @@ def test_mapped_buffers_are_those_of_the_file(tmp_path):
     assert str(refused(UnsignedError, lambda: opened(path, map_file=True))).startswith("the file is empty: ")
 
 
+@pytest.mark.parametrize("buffers", [[], [b"b" * 70, b"five!"]], ids=len)
 @pytest.mark.parametrize("compress", [None, "zlib"])
-def test_buffers_begin_at_multiples_of_64_bytes_in_memory_of_their_length(handed, compress):
-    pieces = container.seal(PROGRAM, [memoryview(b"b" * 70), memoryview(b"five!")], RING, compress=compress, now=lambda: NOW)
-    data = b"".join(map(bytes, pieces))
-    assert [ctypes.addressof(ctypes.c_char.from_buffer(each)) % 64 for each in opened(handed(data)).buffers] == [0, 0]
+def test_buffers_begin_at_multiples_of_64_bytes_in_memory_of_their_length(handed, compress, buffers):
+    data = b"".join(map(bytes, container.seal(PROGRAM, list(map(memoryview, buffers)), RING, compress=compress, now=lambda: NOW)))
+    places = [ctypes.addressof(ctypes.c_char.from_buffer(each)) % 64 for each in opened(handed(data)).buffers]
+    assert places == [0] * len(buffers)
     with container._source(handed(data)) as source:
         front, parsed, _ = container._authenticated(source, RING, None, None, 1, lambda: NOW)
         program, rest, offset = (container._read_plain if compress is None else container._read_compressed)(source, front, parsed)
@@ -1193,6 +1228,19 @@ def test_what_is_written_while_it_is_hashed_is_what_is_sealed(monkeypatch, tmp_p
     assert overlapped(path, MANY_CHUNKS, RING, base=6) == len(expected)
     assert path.read_bytes() == b"before" + expected
     assert opened(expected).program == MANY_CHUNKS
+
+
+def test_what_is_written_while_it_is_hashed_begins_where_the_front_will_end(tmp_path):
+    """Wherever the header ends before its padding."""
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    with path.open("r+b") as file:
+        for length in range(1, 65):
+            options: dict[str, Any] = {"context": "x" * length, "now": lambda: NOW}
+            expected = b"".join(map(bytes, container.seal(PROGRAM, [], RING, **options)))
+            draft = container._draft(PROGRAM, [], options["context"], None, None, None, None, None, options["now"])
+            assert container._overlapped(file.fileno(), 0, draft, PROGRAM, [], RING) == len(expected)
+            assert os.pread(file.fileno(), len(expected), 0) == expected
 
 
 def test_a_key_that_changes_while_the_body_is_written_is_refused(tmp_path):
