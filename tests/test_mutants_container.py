@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import hashlib
 import io
+import json
 import os
 import stat
 import types
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from make_vectors import KEY, NOW, PROGRAM, SECOND, STRANGER, assembled, body, compressed, deflated, entry, header, signed
+from make_vectors import EDWARDS, KEY, NOW, PROGRAM, SECOND, STRANGER, assembled, body, canonical, compressed, deflated, entry, header, signed
 
-from safepickle import AuthenticationError, FormatError, Info, Keyring, LimitError, UnsignedError, UntrustedInfo, container
+from safepickle import (
+    AuthenticationError,
+    FormatError,
+    Info,
+    Keyring,
+    KeyringError,
+    LimitError,
+    Trusted,
+    UnknownKeyError,
+    UnsignedError,
+    UntrustedInfo,
+    container,
+)
 from safepickle.keys import HMAC_SHA256
 
 RING = Keyring(KEY)
@@ -468,10 +483,10 @@ def test_a_large_body_goes_into_a_named_pipe(tmp_path):
 
 def test_a_file_that_takes_nothing_is_an_error(tmp_path):
     with (tmp_path / "file").open("wb") as file:
-        assert container._is_plain_output(file)
-        assert container._is_plain_output(file.raw)
-    assert not container._is_plain_output(file)
-    assert not container._is_plain_output(io.BytesIO())
+        assert container._is_plain_output(file) is True
+        assert container._is_plain_output(file.raw) is True
+    assert container._is_plain_output(file) is False
+    assert container._is_plain_output(io.BytesIO()) is False
     with (tmp_path / "file").open("ab") as file:
         assert not container._is_plain_output(file)
     reading, writing = os.pipe()
@@ -514,6 +529,7 @@ def test_a_signature_block_is_at_most_128_kib():
 
 PLAIN = "this is a plain pickle (a joblib file begins the same way), without any signature: "
 FOREIGN = [
+    (b"\x80\x02", PLAIN),
     (b"\x80\x02.", PLAIN),
     (b"\x80\x05.", PLAIN),
     (b"\x80\x05joblib.", "this is a joblib file, without any signature: "),
@@ -626,3 +642,680 @@ def test_a_file_that_was_replaced_while_it_was_signed_is_left_alone(signed_file)
         container.resign(signed_file, RING, Keyring(Slow()), add=True, now=lambda: NOW)
     assert signed_file.read_bytes() == b"another"
     assert [each.name for each in signed_file.parent.iterdir()] == ["file"]
+
+
+# --- what is refused, and at which bound -------------------------------------------------------------------------
+
+RAW = canonical(header())
+LENGTH = "a length is an integer from 0 to 2**63 - 1"
+CONTEXT = "a context is printable text of 1 to 1024 characters such as 'fraud-model/prod'"
+SERIAL = "serial is an integer from 0 to 2**63 - 1, or None"
+DIGESTS = "chunks are not lower-case SHA-256 digests"
+VERSIONS = "a version is printable text of at most 1024 characters"
+METADATA = "metadata is not JSON text"
+SECONDS = "a time is Unix seconds before the year 10000"
+CHUNKS = "chunk_bytes is not a power of two from 2**16 to 2**26"
+STORED = "the length of a compressed chunk is from 1 to twice chunk_bytes"
+MANY = "the header lists another number of chunk digests than the body has chunks"
+
+
+def members(names: str) -> str:
+    return f"an object with exactly the members {names} is expected"
+
+
+def of_environment(**changes: Any) -> dict[str, Any]:
+    return {"environment": {"libraries": {}, "platform": "linux", "python": "3", **changes}}
+
+
+@pytest.mark.parametrize(
+    ("says", "changes"),
+    [
+        (members("body context created environment expires metadata serial"), {"more": 1}),
+        (members("buffers chunk_bytes chunks compression program"), {"body_stored": [3]}),
+        (members("buffers chunk_bytes chunks compression program stored"), {"body_compression": "zlib"}),
+        (members("libraries platform python"), {"environment": {"libraries": {}, "platform": ""}}),
+        (members("libraries platform python"), {"environment": ["libraries", "platform", "python"]}),
+        *((LENGTH, {"body_program": value}) for value in (-1, 1 << 63, True, "1", None)),
+        *((LENGTH, {"body_buffers": [0, value]}) for value in (-1, 1 << 63, True)),
+        *((LENGTH, {"created": value}) for value in (-1, None, True)),
+        (LENGTH, {"expires": -1}),
+        (SECONDS, {"created": 253_402_300_800}),
+        (SECONDS, {"expires": 253_402_300_800}),
+        ("an array is expected", {"body_buffers": {}}),
+        ("an array is expected", {"body_chunks": "0" * 64}),
+        ("an array is expected", {"body_compression": "zlib", "body_stored": 1}),
+        *((DIGESTS, {"body_chunks": [value]}) for value in ("00" * 31, "00" * 33, "AB" * 32, "ab " * 32, "")),
+        *((CHUNKS, {"body_chunk_bytes": value}) for value in (1 << 15, 1 << 27, (1 << 16) + 1, 0, True, None)),
+        ("a compression that this release does not read: upgrade safepickle-ml", {"body_compression": "lz4", "body_stored": []}),
+        *((STORED, {"body_compression": "zlib", "body_stored": [value]}) for value in (0, (1 << 21) + 1)),
+        *((CONTEXT, {"context": value}) for value in ("", "x" * 1025, "a\n", 1)),
+        *((SERIAL, {"serial": value}) for value in (-1, 1 << 63, True, "1")),
+        *((VERSIONS, of_environment(python=value)) for value in ("x" * 1025, "a\n", 1, None)),
+        (VERSIONS, of_environment(platform="\0")),
+        (VERSIONS, of_environment(libraries={"a": 1})),
+        (VERSIONS, of_environment(libraries={"a\n": "1"})),
+        *((METADATA, {"metadata": value}) for value in (5, {}, "{", "NaN", "[-Infinity]", f'"{"x" * (container.MAX_METADATA_BYTES - 1)}"')),
+        ("metadata is nested more than 64 deep", {"metadata": "[" * 65 + "]" * 65}),
+    ],
+)
+def test_what_a_header_must_have_is_named(says, changes):
+    error = refused(FormatError, lambda: container._parse_header(canonical(header(**changes))))
+    assert str(error) == f"the header does not have the fields of format version 1: {says}"
+
+
+@pytest.mark.parametrize(
+    ("says", "raw"),
+    [
+        *(("the header is not canonical JSON", raw) for raw in (b"{", b"NaN", b'{"a":-Infinity}', b"1.5", b"1e5", b"\xff\xff", b"[" * 100_000)),
+        ("the header is JSON, but not in its one canonical form", b"{ }"),
+        ("the header is JSON, but not in its one canonical form", RAW[:-1] + b"}\n"),
+        ("the header is JSON, but not in its one canonical form", json.dumps(dict(reversed(header().items())), separators=(",", ":")).encode()),
+        (MANY, canonical(header(body_chunks=[]))),
+        (MANY, canonical(header(body_chunks=["00" * 32] * 2))),
+        (MANY, canonical(header(body_program=1 << 20, body_chunks=["00" * 32] * 2))),
+        (MANY, canonical(header(body_program=(1 << 20) + 1))),
+        (MANY, canonical(header(body_compression="zlib", body_stored=[]))),
+        (MANY, canonical(header(body_compression="zlib", body_stored=[1, 1]))),
+        (MANY, canonical(header(body_program=container.MAX_INTEGER))),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_header_has_one_form_and_as_many_digests_as_chunks(says, raw):
+    assert str(refused(FormatError, lambda: container._parse_header(raw))) == says
+
+
+def test_the_largest_values_of_a_header_are_read():
+    assert container._parse_header(RAW).program == len(PROGRAM)
+    assert (container._integer(0), container._integer((1 << 63) - 1)) == (0, (1 << 63) - 1)
+    assert (container._seconds(0), container._seconds(253_402_300_799)) == (0, 253_402_300_799)
+    assert (container._stored(1, 1 << 16), container._stored(1 << 17, 1 << 16)) == (1, 1 << 17)
+    assert (container._text(""), container._text("x" * 1024)) == ("", "x" * 1024)
+    assert (container._checked_context("x"), container._checked_context("x" * 1024)) == ("x", "x" * 1024)
+    assert (container._checked_serial(0, "serial"), container._checked_serial((1 << 63) - 1, "serial")) == (0, (1 << 63) - 1)
+    text = f'"{"x" * (container.MAX_METADATA_BYTES - 2)}"'
+    assert container._parse_metadata(text) == text[1:-1]
+    assert container._metadata_text(text[1:-1]) == text
+    assert container._metadata_text({"é": "ü"}) == '{"\\u00e9": "\\u00fc"}'
+    error = refused(FormatError, lambda: container._parse_header(canonical(header(serial=-1))))
+    assert str(error) == f"the header does not have the fields of format version 1: {SERIAL}"
+
+
+def test_no_number_but_integers_is_written_or_read():
+    for text in ("NaN", "Infinity", "-Infinity", "1.0", "1e9"):
+        assert str(refused(ValueError, lambda text=text: container._DECODER.decode(text))) == "a number that is not an integer"
+    for value in (float("nan"), float("inf")):
+        refused(ValueError, lambda value=value: container._canonical(value))
+    assert container._canonical({"b": [1, "é"], "a": None}) == b'{"a":null,"b":[1,"\\u00e9"]}'
+
+
+def in_front(count: int = 1, block: bytes = b"", header_bytes: int = 2, rest: bytes = b"") -> bytes:
+    return container.PREFIX.pack(container.MAGIC, container.VERSION, count, len(block), header_bytes) + block + rest
+
+
+def test_lengths_in_the_prefix_are_bounded():
+    said = {
+        number: str(refused(FormatError, lambda number=number: opened(in_front(header_bytes=number)))) for number in (0, 1, 2, 1 << 27, (1 << 27) + 1)
+    }
+    damaged = "the prefix of the container is damaged: a count or length in it is out of range"
+    of_block = "the signature block is damaged: its length does not fit the signatures in it"
+    assert said == {0: damaged, 1: damaged, 2: of_block, 1 << 27: of_block, (1 << 27) + 1: damaged}
+    _, key_id, _ = entry(KEY, RAW)
+    error = refused(FormatError, lambda: opened(assembled(b"{}", [entry(KEY, b"{}")], b"")))
+    assert str(error).startswith("the header does not have the fields of format version 1: ")
+    # Entries of unknown suites may be of any length, also of none at the end.
+    found = opened(assembled(RAW, [entry(KEY, RAW), (200, key_id, b"")], PROGRAM)).info.signatures
+    assert (found[1].suite, found[1].value) == ("unknown suite 200", b"")
+
+
+def test_what_follows_the_last_signature_is_not_taken_for_one():
+    stray = container.SIGNATURE_HEAD.pack(1, bytes(8), 5) + bytes(5)
+    error = refused(FormatError, lambda: opened(assembled(RAW, [entry(KEY, RAW)], PROGRAM, count=1, stray=stray)))
+    assert str(error) == "the signature block is damaged: its length does not fit the signatures in it"
+
+
+def test_metadata_at_its_bounds_is_told_apart_when_it_is_written():
+    said = str(refused(ValueError, lambda: container._metadata_text("x" * (container.MAX_METADATA_BYTES - 1))))
+    assert said == "metadata takes 1048577 bytes as JSON; at most 1048576 are stored: keep large data beside the model"
+
+
+def test_an_expiry_is_one_of_three_things():
+    utc = datetime(2027, 1, 15, 8, 0, 10, 900_000, tzinfo=UTC)
+    assert [container._checked_expiry(each, NOW) for each in (None, NOW + 1, timedelta(seconds=10.9), utc)] == [None, NOW + 1, NOW + 10, NOW + 10]
+    for wrong, name in (("2027", "str"), (1.5, "float"), (True, "bool")):
+        error = refused(TypeError, lambda wrong=wrong: container._checked_expiry(wrong, 0))
+        assert str(error) == f"expires is a datetime with a time zone, a timedelta, or Unix seconds, not {name}"
+    error = refused(ValueError, lambda: container._checked_expiry(utc.replace(tzinfo=None), 0))
+    assert str(error).startswith("expires has no time zone: pass an aware datetime")
+    for past in (NOW, NOW - 1, timedelta(seconds=0.9), timedelta(-1)):
+        assert str(refused(ValueError, lambda past=past: container._checked_expiry(past, NOW))).startswith("expires is not in the future: ")
+
+
+def test_without_a_clock_nothing_has_expired():
+    for expires in (0, 1):
+        assert container.unverified(signed(header(expires=expires)))[1] == PROGRAM
+
+
+@pytest.mark.parametrize(
+    ("sizes", "metadata", "compress", "size"),
+    [
+        ([], None, None, 67 + 20),
+        ([0, 0, 0], None, None, 67 + 20 * 4),
+        ([], "ab", None, 67 + 20 + 4 * 2),
+        ([], None, "zlib", 87 + 20),
+        ([(1 << 20) - 1], None, None, 67 + 20 * 2),
+        ([1 << 20], None, None, 67 * 2 + 20 * 2),
+    ],
+)
+def test_the_size_of_the_header_is_estimated_before_anything_is_hashed(sizes, metadata, compress, size, monkeypatch):
+    buffers: Any = [types.SimpleNamespace(nbytes=each) for each in sizes]
+    monkeypatch.setattr(container, "MAX_HEADER_BYTES", size)
+    assert container._draft(b"", buffers, None, None, None, metadata, None, compress, lambda: NOW).buffers == tuple(sizes)
+    monkeypatch.setattr(container, "MAX_HEADER_BYTES", size - 1)
+    error = refused(ValueError, lambda: container._draft(b"", buffers, None, None, None, metadata, None, compress, lambda: NOW))
+    assert str(error) == f"the header would take {size} bytes, over the {size - 1} that the format allows"
+
+
+def test_an_unknown_compression_is_refused_before_anything_is_hashed():
+    error = refused(ValueError, lambda: container._draft(b"", [], None, None, None, None, None, "lz4", lambda: NOW))
+    assert str(error) == "compress is None, 'zlib' or 'zstd', not 'lz4'"
+
+
+def test_what_would_not_be_loaded_is_not_compressed(monkeypatch):
+    program = bytes(1 << 16)
+    stored = len(zlib.compress(program, 6))
+    monkeypatch.setattr(container, "_EXPANSION_FLOOR", len(program) - 200 * stored)
+    data = b"".join(map(bytes, container.seal(program, [], RING, compress="zlib", now=lambda: NOW)))
+    assert opened(data).program == program
+    monkeypatch.setattr(container, "_EXPANSION_FLOOR", len(program) - 200 * stored - 1)
+    assert str(refused(ValueError, lambda: container.seal(program, [], RING, compress="zlib", now=lambda: NOW))) == (
+        f"the object compresses from 65536 to {stored} bytes, more than limits allow by default when it is loaded (`expansion` of Limits): "
+        "leave compress=None"
+    )
+    assert refused(LimitError, lambda: opened(data))
+
+
+def test_a_compression_that_is_not_installed_is_named(monkeypatch):
+    def absent() -> Any:
+        raise ValueError("install it")
+
+    data = sealed(compress="zlib")
+    monkeypatch.setitem(container.chunks.CODECS, "zlib", absent)
+    assert str(refused(FormatError, lambda: opened(data))) == "the body is compressed with zlib, which cannot be read here: install it"
+
+
+# --- how files are read ------------------------------------------------------------------------------------------
+
+
+class Asked(io.BytesIO):
+    """A stream that notes how many bytes it is asked for at a time, and hands out at most so many."""
+
+    def __init__(self, data: bytes, most: int = 1 << 30) -> None:
+        super().__init__(data)
+        self.most, self.asked = most, list[int]()
+
+    def read(self, count: int | None = -1, /) -> bytes:
+        assert count is not None
+        self.asked.append(count)
+        return super().read(min(count, self.most))
+
+    def readinto(self, view: Any, /) -> int:
+        self.asked.append(len(view))
+        return super().readinto(view[: self.most])
+
+
+def verified(file: Any, now: Any = lambda: NOW) -> Info:
+    return container.verify(file, RING, now=now)
+
+
+def padded(length: int) -> int:
+    return -length % 64
+
+
+def test_a_stream_is_asked_for_what_comes_next_and_at_the_end_for_one_byte():
+    start = [20, 43, len(RAW), padded(63 + len(RAW))]
+    stream = Asked(signed(RAW))
+    assert opened(stream).program == PROGRAM
+    assert stream.asked == [*start, len(PROGRAM), 1]
+    stream = Asked(signed(RAW))
+    assert verified(stream).program_bytes == len(PROGRAM)
+    assert stream.asked == [*start, len(PROGRAM), 1]
+    for wrong in ({"count": 0}, {"count": 2}):
+        stream = Asked(assembled(RAW, [entry(KEY, RAW)], PROGRAM, **wrong))
+        refused(FormatError, lambda stream=stream: opened(stream))
+        assert stream.asked == [20, 43][: wrong["count"] or 1]
+    stream = Asked(signed(RAW, keys=[STRANGER]))
+    refused(UnknownKeyError, lambda: opened(stream))
+    assert stream.asked == [20, 43, len(RAW)]
+
+
+def test_a_length_that_lies_is_not_asked_for_at_once():
+    """Memory for what a stream may hold comes to exist as it arrives: by the MiB, and when it is verified by windows of 16 MiB or a chunk."""
+    for many, chunk_bytes, window in ((1 << 26, 1 << 26, 1 << 26), (1 << 25, 1 << 20, 1 << 24)):
+        raw = canonical(header(chunk_bytes=chunk_bytes, body_program=many, body_chunks=["00" * 32] * (many // chunk_bytes)))
+        stream = Asked(signed(raw, b""))
+        assert str(refused(FormatError, lambda stream=stream: opened(stream))).startswith(f"the program ends after 0 of {many} bytes: ")
+        assert stream.asked[-1] == max(stream.asked) == 1 << 20
+        stream = Asked(signed(raw, b""))
+        assert str(refused(FormatError, lambda stream=stream: verified(stream))).startswith(f"the body ends after 0 of {window} bytes: ")
+        assert stream.asked[-1] == window
+        only = OnlyRead(signed(raw, b""), 1 << 30)
+        asked = Asked(only.stream.getvalue())
+        only.stream = asked
+        refused(FormatError, lambda only=only: verified(only))
+        assert asked.asked[-1] == 1 << 20
+
+
+def test_a_file_whose_size_is_known_is_not_asked_for_more_than_it_has():
+    data = in_front(block=container.SIGNATURE_HEAD.pack(200, bytes(8), 0), header_bytes=1 << 27, rest=bytes(70))
+    stream = Asked(data)
+    error = refused(FormatError, lambda: container._read_front(container._Source(stream, len(data))))
+    assert str(error) == "the header ends after 70 of 134217728 bytes: the file is cut off; fetch it again from where it was made"
+    assert stream.asked == [20, 11]
+    large = Asked(bytes(3 << 20))
+    assert len(container._Source(large, 3 << 20).read(3 << 20)) == 3 << 20
+    assert large.asked == [3 << 20]
+
+
+@pytest.mark.parametrize("use", [opened, verified, container.unverified], ids=["open", "verify", "unverified"])
+def test_a_wrong_length_is_told_before_the_body_is_read(use, tmp_path):
+    path = tmp_path / "file"
+    for data in (SEALED, sealed(compress="zlib")):
+        for hand in (lambda data: data, lambda data: (path.write_bytes(data), path)[1]):
+            cut = refused(FormatError, lambda data=data, hand=hand: use(hand(data[:-1])))
+            assert str(cut).startswith(f"the file ends after {len(data) - 1} of {len(data)} bytes: ")
+            more = refused(FormatError, lambda data=data, hand=hand: use(hand(data + b"123")))
+            assert str(more).startswith("3 bytes follow the end of the container: ")
+        more = refused(FormatError, lambda data=data: use(Asked(data + b"123")))
+        assert str(more).startswith("bytes follow the end of the container: ")
+
+
+@pytest.mark.parametrize("compress", [None, "zlib"])
+@pytest.mark.parametrize("buffers", [[], [memoryview(b"b" * 70)]], ids=len)
+def test_a_file_that_grows_while_it_is_read_is_refused(buffers, compress, tmp_path):
+    path = tmp_path / "file"
+    data = b"".join(map(bytes, container.seal(PROGRAM, buffers, RING, compress=compress, now=lambda: NOW)))
+
+    def grows() -> float:
+        with path.open("ab") as file:
+            file.write(b"more")
+        return NOW
+
+    uses = [
+        lambda: container.open(path, RING, now=grows),
+        lambda: verified(path, grows),
+        lambda: container.unverified(path, now=grows),
+        lambda: container.resign(path, RING, Keyring(SECOND), add=True, now=grows),
+    ]
+    for use in uses:
+        path.write_bytes(data)
+        error = refused(FormatError, use)
+        assert (error.about, str(error).partition(" the end")[0]) == ("appended", "bytes follow")
+        assert path.read_bytes().startswith(data + b"more")
+
+
+def test_a_file_that_is_cut_while_it_is_read_is_refused(tmp_path):
+    path = tmp_path / "file"
+    data = b"".join(map(bytes, container.seal(PROGRAM, [memoryview(b"b" * 70)], RING, now=lambda: NOW)))
+
+    def cut() -> float:
+        os.truncate(path, len(data) - 3)
+        return NOW
+
+    uses = {
+        "the buffers ends after 97 of 100 bytes": lambda: container.open(path, RING, now=cut),
+        "the body ends after 131 of 134 bytes": lambda: verified(path, cut),
+        "the body ends after 131 of 134 bytes: ": lambda: container.resign(path, RING, Keyring(SECOND), add=True, now=cut),
+    }
+    for says, use in uses.items():
+        path.write_bytes(data)
+        error = refused(FormatError, use)
+        assert error.about == "truncated"
+        assert str(error).startswith(says)
+    assert path.read_bytes() == data[:-3]
+
+
+def test_a_file_that_grows_while_it_is_read_as_a_whole_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"12345")
+
+    class Growing(io.FileIO):
+        def read(self, count: int | None = -1, /) -> Any:
+            with path.open("ab") as file:
+                file.write(b"6")
+            return super().read(count)
+
+    with Growing(path) as file:
+        assert str(refused(LimitError, lambda: container.read_whole(file, 99))) == (
+            "the file has grown meanwhile, or is longer than 99 bytes (`body_bytes` of Limits)"
+        )
+    said = str(refused(LimitError, lambda: container.read_whole(path, 3)))
+    assert said == f"the file has {path.stat().st_size} bytes; limits allow 3 (`body_bytes` of Limits)"
+    stream = Asked(b"12345")
+    assert container.read_whole(stream, 5) == b"12345"
+    assert stream.asked == [6, 1]
+    stream = Asked(b"12345")
+    assert str(refused(LimitError, lambda: container.read_whole(stream, 4))).startswith("the file has grown meanwhile, or is longer than 4 bytes ")
+    assert stream.asked == [5]
+
+
+def test_which_files_have_a_size_and_are_read_at_any_place(tmp_path):
+    path, pipe = tmp_path / "file", tmp_path / "pipe"
+    path.write_bytes(b"12345")
+    found = {}
+    with contextlib.ExitStack() as stack:
+        os.mkfifo(pipe)
+        stack.enter_context(os.fdopen(os.open(pipe, os.O_RDWR), "rb", buffering=0))
+        files = {
+            "path": path,
+            "pipe": pipe,
+            "bytes": b"1234",
+            "stream": io.BytesIO(b"123"),
+            "buffered": stack.enter_context(path.open("rb")),
+            "raw": stack.enter_context(path.open("rb", buffering=0)),
+            "to write as well": stack.enter_context(path.open("r+b")),
+            "of a stream": io.BufferedReader(io.BytesIO(b"12")),  # type: ignore[arg-type]
+            "open pipe": stack.enter_context(pipe.open("rb", buffering=0)),
+        }
+        files["raw"].seek(2)
+        for name, file in files.items():
+            with container._source(file) as source:
+                found[name] = (source.size, source.positional)
+    assert found == {
+        "path": (5, True),
+        "pipe": (None, False),
+        "bytes": (4, False),
+        "stream": (None, False),
+        "buffered": (5, False),
+        "raw": (3, False),
+        "to write as well": (5, False),
+        "of a stream": (None, False),
+        "open pipe": (None, False),
+    }
+    assert container._remaining(files["buffered"]) is None
+    text = io.StringIO("text")
+    assert str(refused(TypeError, lambda: container._source(text))) == "the file is open in text mode: open it with mode 'rb'"
+
+
+def test_a_file_that_hands_out_little_at_a_time_is_read_whole(monkeypatch, tmp_path):
+    assert container._Source(OnlyRead(b"abcdef", 3), None).read(6) == b"abcdef"
+    assert container._Source(OnlyRead(b"abcdef", 2), None).read(6) == b"abcdef"
+    buffers = [memoryview(bytes(range(256)) * 20), memoryview(b"five!")]
+    data = b"".join(map(bytes, container.seal(PROGRAM, buffers, RING, now=lambda: NOW)))
+    stream = Asked(data, 1000)
+    assert opened(stream).buffers == tuple(buffers)
+    # Padding of 30 bytes, 5,120 and 5.
+    rest = [5155, 4155, 3155, 2155, 1155, 155]
+    assert stream.asked[4:] == [len(PROGRAM), *rest, 1]
+    real, asked = os.preadv, list[int]()
+
+    def short(descriptor: int, views: Any, offset: int) -> int:
+        asked.append(len(views[0]))
+        return real(descriptor, [views[0][:1000]], offset)
+
+    monkeypatch.setattr(os, "preadv", short)
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    assert opened(path).buffers == tuple(buffers)
+    assert asked == rest
+    assert verified(path).buffer_bytes == (5120, 5)
+
+
+def test_what_readinto_returns_is_looked_at():
+    class Blocked(io.BytesIO):
+        def readinto(self, view: Any, /) -> Any:
+            return None
+
+    blocked = Blocked(b"".join(map(bytes, container.seal(PROGRAM, [memoryview(b"buffer")], RING, now=lambda: NOW))))
+    assert str(refused(BlockingIOError, lambda: opened(blocked))) == "the file is in non-blocking mode: hand in a blocking one"
+
+
+def test_too_little_memory_is_a_limit():
+    class Huge:
+        def read(self, count: int) -> bytes:
+            raise MemoryError
+
+    for use in (opened, verified, container.unverified, container.peek):
+        assert str(refused(LimitError, lambda use=use: use(Huge()))) == "the file takes more memory than is to be had here"
+
+
+def test_no_more_is_read_of_what_is_no_container_than_shows_what_it_is():
+    for length, says in ((531, PLAIN), (532, "this is not a safepickle container: ")):
+        stream = Asked(b"(" + b"x" * (length - 1) + b".")
+        assert str(refused(UnsignedError, lambda stream=stream: opened(stream))).startswith(says)
+        assert stream.asked == [20, 512]
+
+
+# --- chunks, windows and gaps ------------------------------------------------------------------------------------
+
+# Six chunks, the last one of one byte.
+MANY_CHUNKS = b"".join(bytes((number,)) * 65_536 for number in range(1, 6)) + b"6"
+OF_CHUNKS = signed(header(MANY_CHUNKS, chunk_bytes=1 << 16), MANY_CHUNKS)
+
+
+@pytest.fixture
+def small_portions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(container.chunks, "_GROUP_BYTES", 1 << 16)
+    monkeypatch.setattr(container, "_WINDOW_BYTES", 1 << 17)
+    monkeypatch.setattr(container, "_READ_BYTES", 1 << 12)
+
+
+def test_a_body_of_many_windows_is_verified_window_by_window(small_portions, tmp_path):
+    with container._source(Asked(OF_CHUNKS)) as source:
+        front, parsed, _ = container._authenticated(source, RING, None, None, 1, lambda: NOW)
+        windows = [bytes(each) for each in container._verified_windows(source, front, parsed)]
+    assert list(map(len, windows)) == [131_072, 131_072, 65_537]
+    assert b"".join(windows) == MANY_CHUNKS
+    path = tmp_path / "file"
+    path.write_bytes(OF_CHUNKS)
+    container.resign(path, RING, Keyring(SECOND), add=False, now=lambda: NOW)
+    assert opened(path, Keyring(SECOND)).program == MANY_CHUNKS
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_change_in_any_chunk_is_named(handed, small_portions, number):
+    at = len(OF_CHUNKS) - len(MANY_CHUNKS) + min(number * 65_536 + 60_000, len(MANY_CHUNKS) - 1)
+    changed = OF_CHUNKS[:at] + b"x" + OF_CHUNKS[at + 1 :]
+    for use in (opened, verified, container.unverified):
+        assert str(refused(AuthenticationError, lambda use=use: use(handed(changed)))).startswith(
+            f"chunk {number} of the body (from byte {number * 65_536}) does not have the signed SHA-256: "
+        )
+
+
+def test_a_body_of_many_chunks_is_read_and_verified(handed, small_portions):
+    assert opened(handed(OF_CHUNKS)).program == MANY_CHUNKS
+    assert verified(handed(OF_CHUNKS)).program_bytes == len(MANY_CHUNKS)
+
+
+def test_buffers_after_a_program_of_many_chunks_are_read(handed, small_portions):
+    buffers = (b"b" * 70, bytes(range(256)) * 300)
+    data = signed(header(MANY_CHUNKS, buffers, chunk_bytes=1 << 16), body(MANY_CHUNKS, buffers))
+    found = opened(handed(data))
+    assert (found.program, *map(bytes, found.buffers)) == (MANY_CHUNKS, *buffers)
+    assert verified(handed(data)).buffer_bytes == (70, 76_800)
+
+
+def test_padding_in_a_later_window_is_zero(handed, small_portions):
+    """The only gap lies in the fourth chunk."""
+    program, buffers = bytes(range(64)), (b"x" * 200_001, b"y")
+    good = signed(header(program, buffers, chunk_bytes=1 << 16), body(program, buffers))
+    assert opened(handed(good)).buffers[1] == b"y"
+    assert verified(handed(good)).buffer_bytes == (200_001, 1)
+    other = signed(header(program, buffers, padding=b"\1", chunk_bytes=1 << 16), body(program, buffers, b"\1"))
+    for use in (opened, verified, container.unverified):
+        assert str(refused(FormatError, lambda use=use: use(handed(other)))) == "the padding between buffers is not zero"
+
+
+def test_mapped_buffers_are_those_of_the_file(tmp_path):
+    path = tmp_path / "file"
+    buffers = (b"x" * 200_001, b"y")
+    good = signed(header(PROGRAM, buffers, chunk_bytes=1 << 16), body(PROGRAM, buffers))
+    path.write_bytes(good)
+    found = opened(path, map_file=True)
+    assert (found.program, *map(bytes, found.buffers)) == (PROGRAM, *buffers)
+    assert all(each.readonly for each in found.buffers)
+    with path.open("rb") as file:
+        assert opened(file, map_file=True).buffers == found.buffers
+        file.seek(1)
+        assert "at its beginning" in str(refused(ValueError, lambda: opened(file, map_file=True)))
+    path.write_bytes(good[:-100] + b"z" + good[-99:])
+    assert str(refused(AuthenticationError, lambda: opened(path, map_file=True))).startswith("chunk 3 of the body (from byte 196608) ")
+    path.write_bytes(signed(header(PROGRAM, buffers, padding=b"\1"), body(PROGRAM, buffers, b"\1")))
+    assert str(refused(FormatError, lambda: opened(path, map_file=True))) == "the padding between buffers is not zero"
+    path.write_bytes(b"")
+    assert str(refused(UnsignedError, lambda: opened(path, map_file=True))).startswith("the file is empty: ")
+
+
+@pytest.mark.parametrize("buffers", [[], [b"b" * 70, b"five!"]], ids=len)
+@pytest.mark.parametrize("compress", [None, "zlib"])
+def test_buffers_begin_at_multiples_of_64_bytes_in_memory_of_their_length(handed, compress, buffers):
+    data = b"".join(map(bytes, container.seal(PROGRAM, list(map(memoryview, buffers)), RING, compress=compress, now=lambda: NOW)))
+    places = [ctypes.addressof(ctypes.c_char.from_buffer(each)) % 64 for each in opened(handed(data)).buffers]
+    assert places == [0] * len(buffers)
+    with container._source(handed(data)) as source:
+        front, parsed, _ = container._authenticated(source, RING, None, None, 1, lambda: NOW)
+        program, rest, offset = (container._read_plain if compress is None else container._read_compressed)(source, front, parsed)
+    assert program == PROGRAM
+    assert offset == (len(PROGRAM) if compress is None else 0)
+    assert len(rest) == parsed.body_bytes - offset
+
+
+# --- how files are written ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("length", "compress", "without", "expected"),
+    [
+        ((4 << 20) - 1, None, "", b"sealed"),
+        (4 << 20, None, "", b"overlapped"),
+        (4 << 20, "zlib", "", b"sealed"),
+        (4 << 20, None, "pwrite", b"sealed"),
+    ],
+)
+def test_from_4_mib_on_a_body_is_written_while_it_is_hashed(length, compress, without, expected, monkeypatch, tmp_path):
+    monkeypatch.setattr(container, "_sealed", lambda *given: [b"sealed"])
+    monkeypatch.setattr(container, "_overlapped", lambda descriptor, *given: os.write(descriptor, b"overlapped"))
+    if without:
+        monkeypatch.delattr(os, without)
+    buffers: Any = [types.SimpleNamespace(nbytes=length)]
+    path = tmp_path / "file"
+    for _ in range(2):
+        container.save(path, b"", buffers, RING, compress=compress, now=lambda: NOW)
+        assert path.read_bytes() == expected
+    with path.open("wb") as file:
+        container.save(file, b"", buffers, RING, compress=compress, now=lambda: NOW)
+        assert file.tell() == len(expected)
+    assert path.read_bytes() == expected
+    stream = io.BytesIO()
+    container.save(stream, b"", buffers, RING, compress=compress, now=lambda: NOW)
+    assert stream.getvalue() == b"sealed"
+
+
+def drafted(program: bytes, created: int = NOW) -> Any:
+    return container._draft(program, [], None, None, None, None, None, None, lambda: created)
+
+
+def overlapped(path: Path, program: bytes, ring: Any, created: int = NOW, base: int = 0) -> int:
+    with path.open("r+b") as file:
+        return container._overlapped(file.fileno(), base, drafted(program, created), program, [], ring)
+
+
+def test_what_is_written_while_it_is_hashed_is_what_is_sealed(monkeypatch, tmp_path):
+    monkeypatch.setattr(container, "CHUNK_BYTES", 1 << 16)
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    expected = b"".join(map(bytes, container.seal(MANY_CHUNKS, [], RING, now=lambda: NOW)))
+    assert overlapped(path, MANY_CHUNKS, RING, base=6) == len(expected)
+    assert path.read_bytes() == b"before" + expected
+    assert opened(expected).program == MANY_CHUNKS
+
+
+def test_what_is_written_while_it_is_hashed_begins_where_the_front_will_end(tmp_path):
+    """Wherever the header ends before its padding."""
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    with path.open("r+b") as file:
+        for length in range(1, 65):
+            options: dict[str, Any] = {"context": "x" * length, "now": lambda: NOW}
+            expected = b"".join(map(bytes, container.seal(PROGRAM, [], RING, **options)))
+            draft = container._draft(PROGRAM, [], options["context"], None, None, None, None, None, options["now"])
+            assert container._overlapped(file.fileno(), 0, draft, PROGRAM, [], RING) == len(expected)
+            assert os.pread(file.fileno(), len(expected), 0) == expected
+
+
+def test_a_key_that_changes_while_the_body_is_written_is_refused(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"")
+    changing = types.SimpleNamespace(signer=Keyring(KEY).signer, sign=Keyring(EDWARDS).sign)
+    assert str(refused(KeyringError, lambda: overlapped(path, PROGRAM, changing))) == (
+        f"key {KEY.key_id} became another one while the body was written, so what was written is no container"
+    )
+
+
+def test_a_file_that_says_it_takes_nothing_is_an_error(monkeypatch, tmp_path):
+    real, counts = os.pwrite, [3, 2, 0]
+
+    def little(descriptor: int, view: Any, offset: int) -> int:
+        return real(descriptor, view[: counts.pop(0) if counts else 1000], offset)
+
+    monkeypatch.setattr(os, "pwrite", little)
+    with (tmp_path / "file").open("wb") as file:
+        error = refused(OSError, lambda: container._write_at(file.fileno(), [memoryview(b"123"), memoryview(b"4567")], 1))
+        assert str(error) == "the file takes no more bytes, and does not say why"
+        container._write_at(file.fileno(), [memoryview(b"ab")], 6)
+    assert (tmp_path / "file").read_bytes() == b"\x0012345ab"
+
+
+# --- whose time counts, and signing again ------------------------------------------------------------------------
+
+PAST = 1_000_000_000
+
+
+def of_that_time(key: Any) -> Trusted:
+    return Trusted(key, not_before=datetime.fromtimestamp(PAST, UTC), not_after=datetime.fromtimestamp(PAST + 10, UTC))
+
+
+def test_the_time_of_the_caller_says_which_keys_are_trusted(tmp_path):
+    """The keys are trusted for ten seconds of the year 2001."""
+    ring, both = Keyring(of_that_time(KEY)), Keyring(of_that_time(KEY), of_that_time(SECOND))
+    path = tmp_path / "file"
+    uses = [
+        (KeyringError, lambda now: path.write_bytes(b"".join(map(bytes, container.seal(PROGRAM, [], ring, now=now))))),
+        (KeyringError, lambda now: overlapped(path, PROGRAM, ring, int(now()))),
+        (AuthenticationError, lambda now: container.open(path, ring, now=now)),
+        (AuthenticationError, lambda now: container.verify(path, ring, now=now)),
+        (AuthenticationError, lambda now: container.resign(path, both, Keyring(of_that_time(SECOND)), add=True, now=now)),
+    ]
+    for kind, use in uses:
+        use(lambda: PAST)
+        before = path.read_bytes()
+        use(lambda: PAST + 9)
+        for now in (PAST - 1, PAST + 10):
+            refused(kind, lambda use=use, now=now: use(lambda: now))
+        assert len(path.read_bytes()) == len(before)
+
+
+def test_whom_the_reader_denies_does_not_sign_again(signed_file):
+    with pytest.raises(KeyringError, match="is on the deny-list of the keyring, so it signs nothing"):
+        container.resign(signed_file, Keyring(KEY, denied=[SECOND.key_id]), Keyring(SECOND), add=True, now=lambda: NOW)
+    assert signed_file.read_bytes() == SEALED
+
+
+def test_only_signatures_that_were_verified_stay(tmp_path):
+    """Neither one of an unknown suite that names a trusted key, nor one by a key that is listed and no longer trusted."""
+    path = tmp_path / "file"
+    entries = sorted([entry(KEY, RAW), entry(SECOND, RAW)])
+    path.write_bytes(assembled(RAW, [*entries, (200, bytes.fromhex(KEY.key_id), b"x")], PROGRAM))
+    ring = Keyring(KEY, of_that_time(SECOND))
+    info = container.resign(path, ring, Keyring(STRANGER), add=True, drop_unverified=True, now=lambda: NOW)
+    assert (info.trusted_key_ids, len(info.signatures)) == ((KEY.key_id,), 3)
+    assert [each.suite for each in container.peek(path).signatures] == [HMAC_SHA256] * 2
+    assert who_signed(path) == {KEY.key_id, STRANGER.key_id}
+
+
+def test_what_is_cut_is_not_signed_again(signed_file):
+    signed_file.write_bytes(SEALED[:-1])
+    error = refused(FormatError, lambda: container.resign(signed_file, RING, Keyring(SECOND), add=True, now=lambda: NOW))
+    assert str(error).startswith(f"the file ends after {len(SEALED) - 1} of {len(SEALED)} bytes: ")
+    assert signed_file.read_bytes() == SEALED[:-1]
+    with pytest.raises(TypeError, match="looks like a key"):
+        container.resign(f"{signed_file}spk1_x", RING, Keyring(SECOND), add=True, now=lambda: NOW)
