@@ -44,7 +44,7 @@ from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 from sklearn.tree._tree import Tree
 from sklearn.utils import Bunch, check_array
 
-from safepickle import PolicyError, ProgramError, SafePickleError, checks, dumps, loads
+from safepickle import LimitError, PolicyError, ProgramError, SafePickleError, checks, dumps, loads
 from safepickle.pickling import pickled
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
@@ -75,7 +75,9 @@ def outcome(data, seconds=10, use=None):
             os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
             resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-            signal.alarm(seconds)
+            # Of CPU time, so that a busy machine is no fault; the other is for what waits.
+            signal.setitimer(signal.ITIMER_PROF, seconds)
+            signal.alarm(60 * seconds)
             warnings.simplefilter("ignore")
             model = loads(data, key=KEY)
             said = "loaded"
@@ -718,7 +720,13 @@ def test_arrays_of_objects_nested_deep_do_not_exhaust_the_stack():
             outer = np.empty(1, object)
             outer[0] = value
             value = outer
-        assert outcome(sealed(value), use=lambda value: value) == "used"
+        try:
+            data = sealed(value)
+        except LimitError:
+            # Python 3.12 alone: what its C code may nest, no setting changes.
+            assert sys.version_info[:2] == (3, 12)
+            pytest.skip("the pickler of Python 3.12 does not write what is nested so deep")
+        assert outcome(data, use=lambda value: value) == "used"
     finally:
         sys.setrecursionlimit(before)
 

@@ -230,6 +230,8 @@ what, folder, size, step = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.a
 key, path = bytes(range(40)), os.path.join(folder, "model")
 old, new = {"a": numpy.full(size, 1.0)}, {"a": numpy.full(size, 2.0)}
 watched = {module.__file__ for module in (files, container, chunks)}
+# Python 3.12 heeds what a frame asks for from the next settrace() on.
+sys._getframe().f_trace_opcodes = True
 codes = {id(code) for code in (contextlib._GeneratorContextManager.__enter__.__code__, contextlib._GeneratorContextManager.__exit__.__code__)}
 count = stop = 0
 
