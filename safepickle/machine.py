@@ -1280,7 +1280,7 @@ def inside(value: Any) -> list[Any]:
 
 
 def _is_same_atom(left: Any, right: Any) -> bool:
-    return type(left) is type(right) and type(left) in _ATOMS and (left == right or left != left)  # noqa: PLR0124 - not a number
+    return type(left) is type(right) and type(left) in _ATOMS and (left == right or (left != left and right != right))  # noqa: PLR0124 - not a number
 
 
 def _decode(raw: bytes, pos: int) -> str:
