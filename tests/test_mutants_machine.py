@@ -863,6 +863,7 @@ LOOKED: dict[str, tuple[Any, int, int]] = {
     "an object that is a list": (with_itself(items=[1]), 52, 10),
     "an object that is a dict": (with_itself(pairs=[1, 2]), 52, 10),
     "objects in each other": ([states_of_all_outer_ones(3), Get("0")], 200, 58),
+    "objects in each other at the end": (states_of_all_outer_ones(4), 185, 87),
 }
 
 
