@@ -477,6 +477,14 @@ def trace(program: bytes, *, buffers: Iterable[Bytes] = (), limits: Limits | Non
     return _Machine(program, tuple(buffers), limits or DEFAULT_LIMITS).run()
 
 
+class _Circle(NamedTuple):
+    """Values that refer to each other: how many parts they stand for together, and of each what it adds and, by id, what it holds of the others."""
+
+    size: int
+    weights: dict[int, int]
+    inner: dict[int, list[int]]
+
+
 class _Machine:
     def __init__(self, program: bytes, buffers: tuple[Bytes, ...], limits: Limits) -> None:
         self.program = program
@@ -494,6 +502,8 @@ class _Machine:
         # How many parts each fetched value stands for; of those in which something may still grow, until it does.
         self.parts: dict[int, int] = {}
         self.growing: dict[int, int] = {}
+        # Both say 0 of a value in one of these circles until something outside of it refers to the value.
+        self.circles: dict[int, _Circle] = {}
         self.looked = 0
         self.may_look = 64 * len(program) + (1 << 20)
 
@@ -1128,7 +1138,7 @@ class _Machine:
     def _expanded(self, value: Any) -> int:
         """Return how many containers and objects a value stands for, shared ones counted each time.
 
-        What refers to each other in a circle stands for the same: all of the circle, each once, and all that is referred to from it.
+        What refers to each other in a circle stands for all of the circle and all that is referred to from it, as often as printing meets it.
         The circles are found as by Tarjan: a value that reaches none entered before it ends one.
         """
         known, growing = self.parts, self.growing
@@ -1142,9 +1152,7 @@ class _Machine:
                 continue
             inner = inside(part)
             # What grows and is fetched over and over is looked at anew each time.
-            self.looked += len(inner) + 1
-            if self.looked > self.may_look:
-                self._too_many_shared()
+            self._look(len(inner) + 1)
             if not done:
                 entered[id(part)] = reached[id(part)] = len(entered)
                 path.append((part, inner))
@@ -1158,43 +1166,74 @@ class _Machine:
                 first = next(place for place in range(len(path) - 1, -1, -1) if path[place][0] is part)
                 circle = path[first:]
                 del path[first:]
-                size = sum(1 + sum(known.get(id(each)) or growing.get(id(each), 0) for each in held) for _, held in circle)
-                if len(circle) > 2:
-                    self._go_round(circle)
+                weights = {id(each): 1 + sum(map(self._stands_for, held)) for each, held in circle}
                 # Only what still lies where it was made can grow, and only what was fetched from there is within anything.
                 open_ = any(
                     (type(each) in _CHANGEABLE and (each.handles > 1 or each is value) and not each.gone)
                     or any(id(inner) in growing for inner in held)
                     for each, held in circle
                 )
-                for each, _ in circle:
-                    # All of these lie in the memo or within what does, so no other value gets the same id.
-                    (growing if open_ else known)[id(each)] = min(size, self.limits.shared_parts + 1)
-        return known.get(id(value)) or growing[id(value)]
+                # All of these lie in the memo or within what does, so no other value gets the same id.
+                (growing if open_ else known).update(self._sizes(circle, weights))
+        return self._stands_for(value)
 
-    def _go_round(self, circle: list[tuple[Any, list[Any]]]) -> None:
-        """Refuse lists and dicts that refer to each other so often that printing one, which ends only where it comes back to itself, never ends."""
-        plain = {id(part): held for part, held in circle if type(part) is not Made or part.items or part.pairs}
-        met: set[int] = set()
-        for start, inner in plain.items():
-            if start in met:
+    def _sizes(self, circle: list[tuple[Any, list[Any]]], weights: dict[int, int]) -> dict[int, int]:
+        """Return what each part of a circle stands for, or 0 where that depends on where printing begins."""
+        most = self.limits.shared_parts + 1
+        size = min(sum(weights.values()), most)
+        # Objects without items are printed without what they hold.
+        plain = {id(part) for part, _ in circle if type(part) is not Made or part.items or part.pairs}
+        inner = {id(part): [id(each) for each in held if id(each) in plain] for part, held in circle if len(circle) > 1 and id(part) in plain}
+        found = _Circle(size, weights, inner)
+        # What an object refers to is printed by itself.
+        size += sum(self._more(id(each), found) for part, held in circle if id(part) not in plain for each in held if id(each) in plain)
+        found = _Circle(min(size, most), weights, inner)
+        turning = [place for place, held in inner.items() if held]
+        self.circles.update(dict.fromkeys(turning, found))
+        return {id(part): found.size for part, _ in circle} | dict.fromkeys(turning, 0)
+
+    def _stands_for(self, value: Any) -> int:
+        """Return how many parts a value stands for that was looked at before, 0 for one in the circle that is being looked at."""
+        place = id(value)
+        table = self.parts if place in self.parts else self.growing
+        size = table.get(place)
+        if size == 0:
+            circle = self.circles[place]
+            size = table[place] = min(circle.size + self._more(place, circle), self.limits.shared_parts + 1)
+        return size or 0
+
+    def _more(self, start: int, circle: _Circle) -> int:
+        """Return how many parts are met again where one of a circle is printed, which ends only where it comes back to what it is within."""
+        more = 0
+        met = {start}
+        above = [start]
+        on_path = {start}
+        work = [iter(circle.inner.get(start, ()))]
+        while work:
+            for each in work[-1]:
+                if each not in on_path:
+                    break
+            else:
+                work.pop()
+                on_path.remove(above.pop())
                 continue
-            above = [start]
-            work = [iter(inner)]
-            on_path = {start}
-            while work:
-                self.looked += 1
-                if self.looked > self.may_look:
+            if each in met:
+                more += circle.weights[each]
+                if more > self.limits.shared_parts:
                     self._too_many_shared()
-                each = next(work[-1], None)
-                if each is None:
-                    work.pop()
-                    on_path.remove(above.pop())
-                elif id(each) in plain and id(each) not in on_path:
-                    above.append(id(each))
-                    on_path.add(id(each))
-                    met.add(id(each))
-                    work.append(iter(plain[id(each)]))
+            held = circle.inner[each]
+            # Going along what it holds takes less time.
+            self._look(1 + len(held) // 4)
+            met.add(each)
+            above.append(each)
+            on_path.add(each)
+            work.append(iter(held))
+        return more
+
+    def _look(self, count: int) -> None:
+        self.looked += count
+        if self.looked > self.may_look:
+            self._too_many_shared()
 
     def _too_many_shared(self) -> NoReturn:
         raise LimitError(
@@ -1241,7 +1280,7 @@ def inside(value: Any) -> list[Any]:
 
 
 def _is_same_atom(left: Any, right: Any) -> bool:
-    return type(left) is type(right) and type(left) in _ATOMS and (left == right or left != left)  # noqa: PLR0124 - not a number
+    return type(left) is type(right) and type(left) in _ATOMS and (left == right or (left != left and right != right))  # noqa: PLR0124 - not a number
 
 
 def _decode(raw: bytes, pos: int) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import pickle
+import pickletools
 from typing import Any
 
 import pytest
@@ -309,6 +311,7 @@ NESTING: dict[str, Any] = {
     "FROZENSET": lambda asm, inner: asm.group((inner,), "FROZENSET"),
     "BUILD": lambda asm, inner: asm.push(New("a:b")).push(inner).op("BUILD"),
     "ADDITEMS": lambda asm, inner: asm.op("EMPTY_SET").group((New("a:b", items=[inner]),), "ADDITEMS"),
+    "NEWOBJ_EX": lambda asm, inner: asm.push(Ref("a:b")).push(()).push({"k": inner}).op("NEWOBJ_EX"),
 }
 
 
@@ -321,7 +324,7 @@ def test_each_operation_that_nests_counts_for_the_limit(name):
         return value
 
     # The innermost instance has arguments, an empty tuple.
-    levels = {"BUILD": 13, "ADDITEMS": 25}.get(name, 12)
+    levels = {"BUILD": 13, "ADDITEMS": 25, "NEWOBJ_EX": 24}.get(name, 12)
     assert traced(nested(12), limits=Limits(nesting=levels))
     with pytest.raises(LimitError, match=f"nested more than {levels - 1} deep"):
         traced(nested(12), limits=Limits(nesting=levels - 1))
@@ -385,6 +388,14 @@ def test_what_refers_to_itself_grows_where_it_was_made_and_nowhere_else(name, pl
         grow(asm)
         asm.op("TUPLE2")
 
+    def held_by_what_is_below(asm: Asm) -> None:
+        """Where it is fetched to is where it was made."""
+        asm.op("EMPTY_LIST")
+        make(asm)
+        asm.let("x").op("APPEND").get("x")
+        grow(asm)
+        asm.op("APPEND")
+
     places: dict[str, Any] = {
         "alone": lambda value: value,
         "in a group": lambda value: Do(lambda asm: asm.op("EMPTY_LIST").group((value,), "APPENDS")),
@@ -393,7 +404,7 @@ def test_what_refers_to_itself_grows_where_it_was_made_and_nowhere_else(name, pl
         "in a pair": lambda value: (1, value),
     }
     assert traced(places[place](Do(here)))
-    for wrong in (elsewhere, later):
+    for wrong in (elsewhere, later, held_by_what_is_below):
         assert "is changed through the memo, away from where it was made" in refused(places[place](Do(wrong)))
 
 
@@ -419,8 +430,8 @@ def test_lists_that_refer_to_each_other_are_admitted_in_small_numbers_only():
 
     assert traced(ring(2))
     assert traced(ring(5))
-    with pytest.raises(LimitError, match="`shared_parts`"):
-        traced(ring(40))
+    with pytest.raises(LimitError, match="more than 1000 parts"):
+        traced(ring(12), limits=Limits(shared_parts=1_000))
 
 
 def test_a_frame_or_an_operation_where_none_may_stand_is_refused():
@@ -473,6 +484,7 @@ def handed_over_in(kind: str) -> Any:
         "a dict": lambda: New("a:b", {1: inner}),
         "a set": lambda: New("a:b", {New("c:d", items=[inner])}),
         "a frozenset": lambda: New("a:b", frozenset({(1, New("c:d", items=[inner]))})),
+        "a frozenset of objects": lambda: New("a:b", frozenset({New("c:d", items=[inner])})),
         "items": lambda: New("a:b", New("c:d", items=[inner])),
         "pairs": lambda: New("a:b", New("c:d", pairs=["x", inner])),
         "a state": lambda: New("a:b", state=[inner]),
@@ -480,7 +492,10 @@ def handed_over_in(kind: str) -> Any:
     }[kind]()
 
 
-@pytest.mark.parametrize("kind", ["arguments", "a tuple", "a list", "a dict", "a set", "a frozenset", "items", "pairs", "a state", "keywords"])
+HANDED = ["arguments", "a tuple", "a list", "a dict", "a set", "a frozenset", "a frozenset of objects", "items", "pairs", "a state", "keywords"]
+
+
+@pytest.mark.parametrize("kind", HANDED)
 def test_what_was_handed_over_is_frozen_wherever_it_lies(kind):
     wrong = [handed_over_in(kind), Do(lambda asm: asm.get("l").op("NONE", "APPEND"))]
     assert "a list is changed after it was handed over as an argument or a state" in refused(wrong)
@@ -661,3 +676,367 @@ def test_what_grew_after_it_was_fetched_counts_as_what_it_is(name):
     assert traced(Do(run))
     with pytest.raises(LimitError, match="`shared_parts`"):
         traced(Do(run), limits=Limits(shared_parts=100 * parts))
+
+
+def test_paths_go_through_states_of_every_shape():
+    """What was met within a state is not passed over where it is held as a value as well."""
+    for state, path in (
+        ([New("c:d")], "$<state>[0]"),
+        ((1, {"k": New("c:d")}, 2), "$<state>[1]['k']"),
+        ({"k": New("c:d")}, "$.k"),
+        (({"k": New("c:d")}, {"l": 1}), "$.k"),
+        ((None, {"k": New("c:d")}), "$.k"),
+        (({"k": New("c:d")}, 1), "$<state>[0]['k']"),
+        ((New("c:d"),), "$<state>[0]"),
+        ((), "$(0)"),
+    ):
+        done = traced(New("a:b", *([] if path[1] != "(" else [New("c:d")]), state=state))
+        inner = next(made for made in done.made if str(made.callee) == "c:d")
+        assert paths(done, [inner]) == {id(inner): path}
+
+
+@pytest.mark.parametrize("name", [name for name in CUT if name not in {"BINGET", "LONG_BINGET", "FRAME", "BINUNICODE8", "BINBYTES8"}])
+def test_a_program_that_ends_with_an_operand_misses_its_end_only(name):
+    body = b"NNNN" + op(name, CUT[name])
+    if name == "BYTEARRAY8":
+        body += op(name, b"")
+    assert refused_bytes(frame(body)) == f"at byte {11 + len(body)} of the program: the program ends without STOP"
+
+
+def test_operations_are_counted_exactly():
+    small, large = program([1, 2]), program([1, bytes(65_536), 2])
+    for data, operations in ((small, len(small)), (large, len(large) - 65_536)):
+        assert trace(data, limits=Limits(operation_bytes=operations))
+        with pytest.raises(LimitError, match=f"more than {operations - 1} bytes of operations"):
+            trace(data, limits=Limits(operation_bytes=operations - 1))
+
+
+def test_fetches_of_what_holds_nothing_count_for_no_limit():
+    for value in ("text", b"x" * 300, (), Ref("a:b"), bytearray(b"x"), 1 << 40):
+        assert traced([Let("v", value), *[Get("v")] * 10], limits=Limits(shared_parts=1))
+    assert traced([Let("v", []), Get("v")], limits=Limits(shared_parts=1))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        traced([Let("v", []), Get("v"), Get("v")], limits=Limits(shared_parts=1))
+
+
+@pytest.mark.parametrize("value", [0, 1, 255, 256, 65_535])
+def test_an_integer_of_32_bits_that_a_shorter_form_holds_is_refused(value):
+    assert f"the integer {value} has a shorter form" in refused(Asm().op("BININT", operand=value))
+
+
+def popped(items: tuple[Any, ...], found: tuple[Any, ...], *, before: int = 0) -> Asm:
+    """A list that holds a tuple twice: as it was made, and as the pickler fetches a tuple that contains itself."""
+    asm = Asm().op("EMPTY_LIST").group([Let(str(number), "x") for number in range(before)], "APPENDS")
+    asm.push(found).let("t").op("APPEND")
+    if len(items) > 3 and len(found) > 3:
+        return asm.group(items, "POP_MARK").get("t").op("APPEND")
+    for item in items:
+        asm.push(item)
+    return asm.op(*["POP"] * len(items)).get("t").op("APPEND")
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize("before", [0, 300], ids=["BINGET", "LONG_BINGET"])
+@pytest.mark.parametrize("items", [(1,), (1, "x"), (1.5, b"x", None), (NAN, True, -1), (1, 2, 3, 4), ("a",) * 7], ids=range(6))
+def test_the_items_of_a_tuple_that_contains_itself_are_dropped(items, before):
+    root = traced(popped(items, items, before=before)).root
+    assert root.items[-1] is root.items[-2]
+
+
+@pytest.mark.parametrize("before", [0, 300], ids=["BINGET", "LONG_BINGET"])
+@pytest.mark.parametrize(
+    ("items", "found"),
+    [
+        ((1,), (2,)),
+        ((1,), (True,)),
+        ((1,), (1.0,)),
+        (("x",), (b"x",)),
+        ((0,), (None,)),
+        ((1.5,), (NAN,)),
+        (([],), ([],)),
+        (((1,),), ((1,),)),
+        ((1, 2), (1, 3)),
+        ((1, 2), (0, 2)),
+        ((1, 2, 3), (1, 2, 4)),
+        ((1, 2), (1,)),
+        ((1,), (1, 1)),
+        ((1, 2, 3, 4), (1, 2, 3, 5)),
+        ((1, 2, 3, 4), (1, 2, 3, 4, 5)),
+        ((1, 2, 3, 4, 5), (1, 2, 3, 4)),
+    ],
+    ids=range(16),
+)
+def test_nothing_else_is_dropped(items, found, before):
+    assert "POP drops values other than the items of a tuple that contains itself" in refused(popped(items, found, before=before))
+
+
+def test_each_number_of_items_is_dropped_in_its_form():
+    """POP of up to three, POP_MARK of four and more."""
+
+    def dropped(count: int, opcode: str) -> Asm:
+        items = (1, 2, 3, 4, 5)[:count]
+        asm = Asm().op("EMPTY_LIST").push(items).let("t").op("APPEND")
+        if opcode == "POP":
+            for item in items:
+                asm.push(item)
+            return asm.op(*["POP"] * count).get("t").op("APPEND")
+        return asm.group(items, "POP_MARK").get("t").op("APPEND")
+
+    for count in (1, 2, 3, 4, 5):
+        right, wrong = ("POP", "POP_MARK") if count < 4 else ("POP_MARK", "POP")
+        assert traced(dropped(count, right))
+        assert "POP drops values" in refused(dropped(count, wrong))
+    # Not a tuple, or nothing that is fetched.
+    for after in (Asm().push([1]).let("t"), Asm().push([1])):
+        assert "POP drops values" in refused(after.push(1).op("POP", "NONE", "APPEND"))
+    assert "POP drops values" in refused(Asm().push([]).let("t").push(1).op("POP").get("t").op("APPEND"))
+
+
+def states_of_all_outer_ones(count: int) -> Do:
+    """Lists of a class of one's own, one in the state of another, and in each state all outer ones. Innermost is an object that refers to all.
+
+    No circle is there before the last states are given, and nothing is fetched afterwards. What an object refers to is printed by itself.
+    """
+
+    def one(asm: Asm, number: int) -> None:
+        outer = [Get(str(each)) for each in range(number + 1)]
+        inner = New("e:f", state={"x": outer}) if number + 1 == count else Do(lambda asm: one(asm, number + 1))
+        asm.push(New("a:b", items=[1])).let(str(number)).push((*outer, inner)).op("BUILD")
+
+    return Do(lambda asm: one(asm, 0))
+
+
+def test_a_circle_that_ends_with_the_program_is_looked_at_as_well():
+    limits = Limits(shared_parts=1_000)
+    assert traced(states_of_all_outer_ones(3), limits=limits)
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        traced(states_of_all_outer_ones(16), limits=limits)
+
+
+def holding(*values: Any, kind: str = "EMPTY_LIST", label: str = "") -> Do:
+    """A list or dict that is in the memo before it holds anything."""
+
+    def run(asm: Asm) -> None:
+        asm.op(kind)
+        if label:
+            asm.let(label)
+        asm.group(values, "APPENDS" if kind == "EMPTY_LIST" else "SETITEMS")
+
+    return Do(run)
+
+
+def with_itself(**held: Any) -> list[Any]:
+    """An object that refers to itself in its state, three times, and again beside it."""
+    return [Do(lambda asm: asm.push(New("a:b", **held)).let("i").push({"self": Get("i"), "all": [Get("i"), Get("i")]}).op("BUILD")), Get("i")]
+
+
+X, GET = Let("x", []), Get("x")
+ITSELF = holding(Get("l"), label="l")
+# Two lists in each other, the outer one with the inner one twice; three, each with both others; and what goes on growing.
+TWO = holding(holding(Get("o"), label="i"), Get("i"), label="o")
+THREE = holding(holding(Get("0"), holding(Get("0"), Get("1"), label="2"), label="1"), Get("2"), label="0")
+LATER = holding(holding(Get("o"), [], label="i"), Get("i"), *[[] for _ in range(5)], label="o")
+LOOKED: dict[str, tuple[Any, int, int]] = {
+    # name: (value, how much is looked at, the least `shared_parts`)
+    "an empty list": ([X, GET], 2, 1),
+    "twice": ([X, GET, GET], 2, 2),
+    "a list of lists": ([Let("x", [[], []]), GET, GET], 10, 6),
+    "objects and tuples": ([Let("x", New("a:b", ([],), state={"k": {}}, items=[()])), GET], 26, 7),
+    "beside a list that grows": ([X, GET, [1], [2], GET], 2, 2),
+    "beside a dict that grows": ([X, GET, {1: 2}, {1: 2, 3: 4}, GET], 2, 2),
+    "beside a set that grows": ([X, GET, {1}, {1, 2}, GET], 2, 2),
+    "beside an object that gets a state": ([X, GET, New("a:b", state=1), GET], 2, 2),
+    "itself": (ITSELF, 6, 1),
+    "itself twice": ([ITSELF, Get("l")], 16, 2),
+    "a dict": (Do(lambda asm: asm.op("EMPTY_DICT").let("d").push("k").get("d").op("SETITEM")), 6, 1),
+    "a set": (Do(lambda asm: asm.op("EMPTY_SET").let("s").group([New("a:b", items=[Get("s")])], "ADDITEMS")), 15, 1),
+    "two": (TWO, 18, 3),
+    "two, fetched": ([TWO, Get("o"), Get("i")], 40, 8),
+    "two, fetched twice": ([TWO, Get("i"), Get("o"), Get("i"), Get("o")], 44, 13),
+    "three": (THREE, 41, 7),
+    "three, fetched": ([THREE, Get("0"), Get("1"), Get("2")], 89, 22),
+    "later": (LATER, 44, 4),
+    "later, fetched": ([LATER, Get("i"), Get("o")], 78, 22),
+    "an object": (with_itself(), 50, 10),
+    "an object that is a list": (with_itself(items=[1]), 52, 10),
+    "an object that is a dict": (with_itself(pairs=[1, 2]), 52, 10),
+    "objects in each other": ([states_of_all_outer_ones(3), Get("0")], 200, 58),
+    "objects in each other at the end": (states_of_all_outer_ones(4), 185, 87),
+}
+
+
+@pytest.mark.parametrize("name", LOOKED)
+def test_what_is_fetched_is_counted_and_looked_at_exactly(name):
+    """Each container twice as much as it holds, with itself, and what a way round a circle goes through; parts as often as they are printed."""
+    value, looked, parts = LOOKED[name]
+    data = program(value)
+    machine = machines._Machine(data, (), Limits(shared_parts=parts))
+    machine.run()
+    assert (machine.looked, machine.may_look) == (looked, 64 * len(data) + (1 << 20))
+    if parts > 1:
+        with pytest.raises(LimitError, match=f"more than {parts - 1} parts"):
+            trace(data, limits=Limits(shared_parts=parts - 1))
+    for most in (looked, looked - 1):
+        machine = machines._Machine(data, (), Limits())
+        machine.may_look = most
+        if most == looked:
+            assert machine.run().program == data
+        else:
+            with pytest.raises(LimitError, match="`shared_parts`"):
+                machine.run()
+
+
+def test_what_was_fetched_once_and_grows_is_counted_as_what_it_is_by_then():
+    """What is fetched is a list that holds it: itself it was never asked for again."""
+    grown = holding(holding(GET, label="y"), Get("y"), *[[] for _ in range(100)], label="x")
+
+    def run(asm: Asm) -> None:
+        asm.push(grown).group([Get("y")] * 10, "APPENDS")
+
+    assert traced(Do(run), limits=Limits(shared_parts=1 + 2 + 10 * 102))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        traced(Do(run), limits=Limits(shared_parts=2 + 10 * 102))
+
+
+def test_an_object_that_was_handed_over_is_frozen():
+    """Also one that holds itself, which is gone through once."""
+    itself = Do(lambda asm: asm.push(New("c:d")).let("o").group([Get("o"), 1], "APPENDS"))
+    wrong = [New("a:b", itself), Do(lambda asm: asm.get("o").op("NONE", "APPEND"))]
+    assert "an object made by c:d is changed after it was handed over" in refused(wrong)
+    assert traced([New("a:b", itself), Get("o")])
+
+
+def test_arguments_are_frozen_wherever_they_lie_in_memory():
+    """What was gone through is known by its id: arguments that are made afterwards are not taken for what was forgotten meanwhile."""
+    keywords = Do(lambda asm: asm.push(Ref("a:b")).push(()).push({"k": 1}).op("NEWOBJ_EX"))
+    # Changing what was fetched goes through all that was handed over.
+    before = [Ref("a:b"), *[keywords, ITSELF] * 3]
+    for count in range(1, 4):
+        arguments = (Get("z"), *range(count))
+        assert "a list is changed after it was handed over" in refused([*before, holding(Call("a:b", *arguments), label="z")])
+    assert traced([*before, holding(Get("z"), label="z")])
+
+
+@pytest.mark.parametrize(
+    "make", [New("a:b"), Do(lambda asm: asm.push(Ref("a:b")).push(()).push({"k": 1}).op("NEWOBJ_EX"))], ids=["NEWOBJ", "NEWOBJ_EX"]
+)
+def test_a_state_is_given_where_the_instance_was_made(make):
+    """Nothing but BUILD fetches it here, so this is the first time that it is asked for."""
+    assert "is changed through the memo" in refused([Let("x", make), Do(lambda asm: asm.get("x").push(1).op("BUILD"))])
+
+
+def test_what_is_made_with_keywords():
+    def made(keywords: Any) -> Do:
+        return Do(lambda asm: asm.push(Ref("a:b")).push((1,)).push(keywords).op("NEWOBJ_EX"))
+
+    done = traced([made({"k": 2, "l": 3}), made({})])
+    first = done.root.items[0]
+    assert done.made == tuple(done.root.items)
+    assert (first.how, str(first.callee), first.args, first.kwargs.flat, first.callee.called) == ("new", "a:b", (1,), ["k", 2, "l", 3], 2)
+    for wrong in ({1: 2}, {"k": 1, 2: "x"}, {"k": 1, b"l": 2}):
+        assert refused(made(wrong)).endswith(": keyword arguments are named by text")
+
+
+def test_the_values_inside_a_value_are_told_with_their_steps():
+    made = traced(New("a:b", 1, state={"x": 2, "y": 3}, items=[4], pairs=["k", 5, "l", 6])).root
+    assert list(children(made)) == [("(0)", 1), (".x", 2), (".y", 3), ("[0]", 4), ("['k']", 5), ("['l']", 6)]
+    assert list(children(traced({"a": 1, (2,): 3}).root)) == [("['a']", 1), ("[…]", 3), ("<key 1>", (2,))]
+
+
+def test_values_are_what_they_are():
+    for value, name in ((Limits(), "nesting"), (traced(1), "root")):
+        assert not hasattr(value, "__dict__")
+        with pytest.raises(dataclasses.FrozenInstanceError):
+            setattr(value, name, 1)
+
+
+def test_the_table_is_that_of_pickletools():
+    rows = machines.OPCODES.values()
+    assert {row.code: row.name for row in rows} == {ord(each.code): each.name for each in pickletools.opcodes}
+    assert len([row for row in rows if row.strict]) == 46
+    assert {row.name for row in rows if not row.strict} == {
+        *("GLOBAL", "INST", "OBJ", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID", "PUT", "BINPUT", "LONG_BINPUT", "GET", "DUP"),
+        *("INT", "LONG", "FLOAT", "STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "LIST", "DICT"),
+    }
+    begins = {row.prose.split()[0] for row in rows if row.strict}
+    assert begins == {"Add", "Append", "Call", "Give", "Make", "Only", "Open", "Push", "Replace", "Set", "Store", "The"}
+
+
+def test_the_lengths_that_no_shorter_form_holds():
+    codes = {each.name: ord(each.code) for each in pickletools.opcodes}
+    expected = {"BINUNICODE": (4, 256), "BINUNICODE8": (8, 1 << 32), "BINBYTES": (4, 256), "BINBYTES8": (8, 1 << 32), "BYTEARRAY8": (8, 0)}
+    assert {codes[name]: each for name, each in expected.items()} == machines._DATA
+
+
+def test_text_and_bytes_of_the_longest_form(monkeypatch):
+    """As if they were of 4 GiB and more."""
+    for name, value in (("BINUNICODE8", "text"), ("BINBYTES8", b"text")):
+        monkeypatch.setitem(machines._DATA, op(name, value)[0], (8, 1))
+        assert traced(Asm().op("EMPTY_LIST").op(name, operand=value).op("APPEND")).root.items == [value]
+
+
+def test_a_program_as_long_as_the_limit():
+    data = program([1])
+    assert trace(data, limits=Limits(program_bytes=len(data)))
+    with pytest.raises(LimitError, match=f"the program takes {len(data)} bytes; limits allow {len(data) - 1}"):
+        trace(data, limits=Limits(program_bytes=len(data) - 1))
+
+
+def test_nothing_follows_the_end():
+    for body, bytes_ in ((b"N\x85\x85.N", 1), (b"N\x85\x85.N.", 2), (b"N\x85\x85..", 1)):
+        assert f": {bytes_} bytes follow STOP, or a frame goes on after it" in refused_bytes(frame(body))
+        assert f": {bytes_ + 1} bytes follow STOP" in refused_bytes(frame(body) + b"N")
+    assert "a FRAME of 0 bytes is never written" in refused_bytes(op("PROTO", 5) + op("FRAME", 0))
+
+
+def test_the_number_of_buffers_that_are_not_used():
+    assert "2 of 3 buffers are not used" in refused([Do(lambda asm: asm.op("NEXT_BUFFER"))], b"a", b"b", b"c")
+
+
+def test_a_fetch_at_the_end_of_the_program():
+    asm = Asm().push([Let(str(number), "x") for number in range(300)]).get("256")
+    data = asm.program(stop=False)
+    assert refused_bytes(data) == f"at byte {len(data)} of the program: the program ends without STOP"
+
+
+def test_a_name_that_is_none_is_shown_in_part():
+    module, name = "m" * 100, "é" * 100
+    assert refused(Ref(f"{module}:{name}")).endswith(f": {ascii(module)[:80]}:{ascii(name)[:80]} is not the name of anything in a module")
+
+
+def test_texts_of_a_long_run_are_in_the_memo():
+    words = [f"word {number}" for number in range(1_000)]
+    data = pickle.dumps([words, words[::-1]], 5)
+    assert [each.items for each in trace(data).root.items] == [words, words[::-1]]
+
+
+def test_values_in_tuples_are_counted_exactly():
+    """Each as often as it is met, and a list or an object once more, since that is what it holds at least."""
+
+    asm = (
+        Asm()
+        .op("EMPTY_LIST", "MARK")
+        .push((1, 2, [], New("a:b")))
+        .let("t")
+        .get("t")
+        .get("t")
+        .op("TUPLE3")
+        .let("u")
+        .get("u")
+        .get("u")
+        .op("TUPLE3", "APPENDS")
+    )
+    data = asm.program()
+    # (1, 2, [], object) is 4 + 1 + 1; three of it 3 + 3 * 6; three of those 3 + 3 * 21.
+    assert trace(data, limits=Limits(tuple_nodes=66))
+    with pytest.raises(LimitError, match="a tuple holds more than 65 values"):
+        trace(data, limits=Limits(tuple_nodes=65))
+
+
+def test_paths_go_through_shared_arguments_once():
+    """Else this would take half a minute."""
+    done = traced([Let("t", tuple(range(8_000))), *[Do(lambda asm: asm.push(Ref("a:b")).get("t").op("REDUCE"))] * 8_000])
+    assert paths(done, [Global("not", "there", 0)]) == {}
+    assert paths(traced(with_itself()), [Global("not", "there", 0)]) == {}

@@ -230,10 +230,51 @@ def all_in_all(lists):
     return pickle.dumps(made, 5)
 
 
-@pytest.mark.parametrize("make", [refers_before_it_grows, is_found_from_the_other_side, all_in_all])
+def circle_twice_in_itself(levels):
+    """At each level two lists in each other; one is twice in the other and holds what is at the level below."""
+    below = []
+    for _ in range(levels):
+        first, second = [], []
+        first += [second, second]
+        second += [first, below]
+        below = first
+    return pickle.dumps(below, 5)
+
+
+def longer_circle_twice_in_itself(levels):
+    below = []
+    for _ in range(levels):
+        first, second, third = [], [], []
+        first += [second, second]
+        second += [third]
+        third += [first, below]
+        below = first
+    return pickle.dumps(below, 5)
+
+
+def printed_from_its_end(lists):
+    """A list in a list in a list, and all outer ones in each of the inner ones: printed from without it is short."""
+    made = [[] for _ in range(lists)]
+    for number, each in enumerate(made):
+        each.extend([*made[:number], *made[number + 1 : number + 2]])
+    return pickle.dumps([made[0], made[0], made[-1]], 5)
+
+
+EXPLODING = [
+    refers_before_it_grows,
+    is_found_from_the_other_side,
+    all_in_all,
+    circle_twice_in_itself,
+    longer_circle_twice_in_itself,
+    printed_from_its_end,
+]
+
+
+@pytest.mark.parametrize("make", EXPLODING)
 def test_refused_lists_that_contain_themselves_and_explode(make):
-    """276 to 800 bytes; `repr` never ended: how many parts a value stands for was kept from when a list within it was empty, or was
-    counted from within a circle, where the way back counts as nothing.
+    """276 to 1,700 bytes; `repr` never ended: how many parts a value stands for was kept from when a list within it was empty, or was
+    counted from within a circle, where the way back counts as nothing; a circle stood for each of its parts once, though one of two lists
+    in each other is printed as often as the other holds it; and of one that was printed from one of its lists no other was tried.
     """
     with pytest.raises(LimitError, match="`shared_parts` of Limits"):
         trace(make(40))
