@@ -1,0 +1,196 @@
+"""Attacks on how values that refer to each other are counted (`Limits.shared_parts`), none of which got through, and honest circles.
+
+The programs are genuinely signed or traced as they are. What is counted is compared with what `repr` goes through.
+"""
+
+import pickle
+import random
+from collections import OrderedDict, deque
+
+import numpy as np
+import pytest
+from assembler import KEY, seal
+from sklearn.linear_model import LogisticRegression
+
+from safepickle import LimitError, Limits, ProgramError, StateError, loads, machine
+from safepickle.machine import trace
+
+
+class Node:
+    """Printed without what it refers to."""
+
+
+class Row(list):
+    """A list with attributes."""
+
+
+PRINTED = (list, dict, deque, tuple)
+
+
+# --- what is built ----------------------------------------------------------------------------------------------
+
+
+def in_each_other(count, kind):
+    """Estimators, each with all others as a parameter: printing one takes as many steps as there are orders of them."""
+    made = [LogisticRegression() for _ in range(count)]
+    for each in made:
+        others = [other for other in made if other is not each]
+        each.C = {str(place): other for place, other in enumerate(others)} if kind is dict else kind(others)
+    return made[0]
+
+
+@pytest.mark.parametrize("kind", [list, tuple, dict])
+def test_refused_estimators_that_are_parameters_of_each_other(kind):
+    """The machine takes an object for one part, since `object.__repr__` shows nothing of it; those that print their parameters may not be circles."""
+    program = pickle.dumps(in_each_other(6, kind), 5)
+    assert trace(program)
+    with pytest.raises(StateError, match="must not be a part of itself"):
+        loads(seal(program), key=KEY)
+
+
+def test_refused_array_of_objects_that_holds_itself():
+    """Were it in a circle, what it holds would have to count: it prints that, and has no items."""
+    array = np.empty(2, dtype=object)
+    array[:] = [[array], [array]]
+    with pytest.raises(ProgramError, match="after it was used"):
+        trace(pickle.dumps(array, 5))
+
+
+def test_refused_list_that_grows_after_an_array_holds_it():
+    outer = []
+    array = np.empty(1, dtype=object)
+    array[0] = outer
+    outer.append(array)
+    with pytest.raises(ProgramError, match="changed after it was handed over"):
+        trace(pickle.dumps(outer, 5))
+
+
+# --- what is counted --------------------------------------------------------------------------------------------
+
+
+def held(value):
+    return list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, PRINTED) else []
+
+
+def tangle(choose):
+    """Two to nine values that hold each other, objects among them, and what holds some of them."""
+    kinds = choose.choice(([list, Row], [list, OrderedDict, deque, Row], [list, dict, Node, Node], [Node, list, Row]))
+    made = [choose.choice(kinds)() for _ in range(choose.randint(2, 9))]
+    edges = [(choose.randrange(below), below) for below in range(1, len(made))]
+    edges += [(choose.randrange(len(made)), choose.randrange(len(made))) for _ in range(choose.randint(1, 3 * len(made)))]
+    choose.shuffle(edges)
+    for place, below in edges:
+        above, value = made[place], (made[below] if choose.random() < 0.8 else (made[below],))
+        if isinstance(above, Node) or (isinstance(above, Row) and choose.random() < 0.3):
+            setattr(above, f"a{len(vars(above))}", value)
+        elif isinstance(above, dict):
+            above[str(len(above))] = value
+        else:
+            above.append(value)
+    return choose.choice((made[0], made, tuple(choose.choices(made, k=3))))
+
+
+def printed(value, within, seen, most):
+    """How many parts `repr` goes through, at most `most`: what it is within already ends it."""
+    if id(value) in within or not isinstance(value, (Node, *PRINTED)):
+        return 0
+    seen.add(id(value))
+    count = 1
+    for each in held(value):
+        if count > most:
+            break
+        count += printed(each, (*within, id(value)), seen, most - count)
+    return count
+
+
+def printed_by_themselves(value):
+    """The value and the attributes of every object in it."""
+    starts, work, met = [value], [value], set()
+    while work:
+        each = work.pop()
+        if id(each) not in met:
+            met.add(id(each))
+            attributes = list(getattr(each, "__dict__", {}).values())
+            work += held(each) + attributes
+            starts += [vars(each)] if isinstance(each, Node) else []
+    return starts
+
+
+def test_objects_in_circles_count_as_often_as_they_are_printed():
+    """Objects without items end what is printed, those with items do not, and what the former refer to is printed by itself."""
+    tried = 0
+    for seed in range(150):
+        value = tangle(random.Random(seed))
+        most = 0
+        for start in printed_by_themselves(value):
+            seen: set[int] = set()
+            most = max(most, printed(start, (), seen, 5_000) - len(seen))
+        program = pickle.dumps(value, 5)
+        try:
+            trace(program)
+        except ProgramError:
+            continue
+        if most > 1:
+            tried += 1
+            with pytest.raises(LimitError, match="`shared_parts`"):
+                trace(program, limits=Limits(shared_parts=most - 1))
+    assert tried > 50
+
+
+# --- honest circles ---------------------------------------------------------------------------------------------
+
+
+def linked_lists(count):
+    made = [[] for _ in range(count)]
+    for place, each in enumerate(made):
+        each += [made[place - 1] if place else None, made[place + 1] if place + 1 < count else None]
+    return made[0]
+
+
+def ring_of_dicts(count):
+    made = [{} for _ in range(count)]
+    for place, each in enumerate(made):
+        each.update(before=made[place - 1], after=made[(place + 1) % count])
+    return made[0]
+
+
+def tree_of_dicts(count):
+    made = [{"children": []} for _ in range(count)]
+    for place, each in enumerate(made[1:], 1):
+        each["parent"] = made[(place - 1) // 2]
+        each["parent"]["children"].append(each)
+    return made[0]
+
+
+def tree_of_objects(count):
+    made = [Node() for _ in range(count)]
+    made[0].children = []
+    for place, each in enumerate(made[1:], 1):
+        each.parent, each.children = made[(place - 1) // 2], []
+        each.parent.children.append(each)
+    return made[0]
+
+
+def children_of_one(count):
+    owner = Node()
+    owner.children = [Node() for _ in range(count)]
+    for each in owner.children:
+        each.owner = owner
+    return owner
+
+
+def itself(count):
+    made = []
+    made.append(made)
+    return [made] * count
+
+
+HONEST = [(linked_lists, 150), (ring_of_dicts, 150), (tree_of_dicts, 3_000), (tree_of_objects, 3_000), (children_of_one, 3_000), (itself, 1_000)]
+
+
+@pytest.mark.parametrize(("make", "count"), HONEST)
+def test_honest_circles_pass_and_take_time_in_proportion(make, count):
+    program = pickle.dumps(make(count), 5)
+    traced = machine._Machine(program, (), Limits())
+    assert traced.run()
+    assert traced.looked <= 2 * len(program)
