@@ -6,6 +6,7 @@ the program, the exact class of the refusal, and what its message says. Every pa
 
 from __future__ import annotations
 
+import contextlib
 import copyreg
 import importlib
 import itertools
@@ -1235,7 +1236,9 @@ def test_is_refused_where_it_should_be(name, tmp_path, warm_extension_cache) -> 
     data = attack.sealed()
     if attack.late:
         for module in admitted_modules(name):
-            importlib.import_module(module)
+            # Of the names of a module in two versions of a library one is there.
+            with contextlib.suppress(ModuleNotFoundError):
+                importlib.import_module(module)
     before, start = set(sys.modules), time.process_time()
     with pytest.raises(safepickle.SafePickleError) as caught:
         safepickle.loads(data, key=KEY)
@@ -1282,7 +1285,10 @@ for name in sorted(os.listdir(folder), key=int):
         report[name] = [type(error).__name__, str(error)[:2000]]
 report["imported"] = sorted(set(sys.modules) - before)
 for module in sys.argv[3:]:
-    importlib.import_module(module)
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError:
+        pass
 report["more"] = sorted(set(sys.modules) - before)
 print(json.dumps(report))
 """

@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from optional import HAS_MLDSA
 
 from safepickle import (
     AuthenticationError,
@@ -47,6 +48,7 @@ from safepickle.integrations import remote, vault
 from safepickle.keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, _from_text, _to_text, as_key, parse_key
 
 TRAINER, APPROVER, THIEF = (PrivateKey.generate() for _ in range(3))
+NEEDS_MLDSA = pytest.mark.skipif(not HAS_MLDSA, reason="this cryptography has no ML-DSA")
 CURVE = PrivateKey.generate(ECDSA_P256)
 DIGEST = hashlib.sha256(b"a header").digest()
 NOW = datetime.now(UTC)
@@ -78,6 +80,7 @@ def frames_of(error: BaseException) -> list[FrameType]:
 # --- one person as two -------------------------------------------------------------------------------------------
 
 
+@NEEDS_MLDSA
 @pytest.mark.parametrize("order", ["remote first", "remote last"])
 def test_a_remote_key_and_a_hybrid_one_that_share_a_half_are_one_person(order: str):
     """The Ed25519 key of the approver is in KMS; a hybrid key with the same half would be a second vote of his."""
@@ -137,7 +140,7 @@ def test_two_entries_of_one_key_id_count_once():
         ring.verify(DIGEST, signatures, threshold=2)
 
 
-@pytest.mark.parametrize("suite", [ED25519, HYBRID, ECDSA_P256])
+@pytest.mark.parametrize("suite", [ED25519, pytest.param(HYBRID, marks=NEEDS_MLDSA), ECDSA_P256])
 def test_a_key_with_bytes_behind_it_is_none(suite: str):
     """Its halves are cut out of it: what stands behind them would be a second key id of the same person."""
     private = PrivateKey.generate(suite)
@@ -329,7 +332,7 @@ def test_a_clock_that_is_none_trusts_nobody(now: Any, member: Trusted):
         openssf.bundle_keys(Keyring(Trusted(CURVE, not_after=member.not_after)), now=now)
 
 
-@pytest.mark.parametrize("suite", [ED25519, HYBRID, ECDSA_P256])
+@pytest.mark.parametrize("suite", [ED25519, pytest.param(HYBRID, marks=NEEDS_MLDSA), ECDSA_P256])
 @pytest.mark.parametrize("form", ["private", "public", "remote"])
 def test_denied_and_out_of_time_holds_of_every_suite_and_form(suite: str, form: str):
     private = PrivateKey.generate(suite)
