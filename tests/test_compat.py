@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optional import HAS_MLDSA, HAS_ZSTD
+from optional import HAS_ZSTD, NEEDS_MLDSA
 
 import safepickle
 from safepickle import Keyring, Pins, Policy, baseline, container, lockfile, policy
@@ -24,7 +24,7 @@ import sklearn  # noqa: E402
 VERSIONS = sorted(path.name for path in make_compat.FOLDER.iterdir() if (path / "SHA256SUMS").is_file())
 PAIRS = [
     ED25519,
-    pytest.param(HYBRID, marks=pytest.mark.skipif(not HAS_MLDSA, reason="this cryptography has no ML-DSA")),
+    pytest.param(HYBRID, marks=NEEDS_MLDSA),
     ECDSA_P256,
 ]
 MODELS = ("logistic", "forest", "boosting", "pipeline")

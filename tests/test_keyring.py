@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from optional import HAS_MLDSA
+from optional import HAS_MLDSA, NEEDS_MLDSA
 
 import safepickle
 from safepickle import (
@@ -502,7 +502,7 @@ def test_without_ml_dsa_its_suite_says_what_to_install():
         PrivateKey.generate(HYBRID)
 
 
-@pytest.mark.skipif(not HAS_MLDSA, reason="the installed cryptography has no ML-DSA")
+@NEEDS_MLDSA
 def test_one_key_alone_and_within_a_pair_is_one_person():
     both = PAIRS[HYBRID]
     alone = PrivateKey(ED25519, both._raw[:32])

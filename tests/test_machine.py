@@ -328,8 +328,7 @@ def test_the_body_is_bounded_before_it_is_read() -> None:
 
 def tangle(choose: random.Random) -> Any:
     """Two to nine lists and dicts that hold each other, and what holds some of them."""
-    made: list[Any] = [choose.choice(([], [], {})) for _ in range(choose.randint(2, 9))]
-    made = [type(each)() for each in made]
+    made: list[Any] = [choose.choice((list, list, dict))() for _ in range(choose.randint(2, 9))]
     into = [choose.randrange(number) for number in range(1, len(made))]
     edges = list(zip(into, range(1, len(made)), strict=True))
     edges += [(choose.randrange(len(made)), choose.randrange(len(made))) for _ in range(choose.randint(1, 3 * len(made)))]

@@ -14,7 +14,7 @@ from typing import Any
 import independent
 import make_vectors
 import pytest
-from optional import HAS_MLDSA, HAS_ZSTD
+from optional import HAS_MLDSA, HAS_ZSTD, NEEDS_MLDSA
 
 import safepickle
 from safepickle import Keyring, SafePickleError, container
@@ -187,7 +187,7 @@ def test_the_information_is_the_same_from_every_way_in(path: Path):
     assert peeked.trusted_key_ids == ()
 
 
-@pytest.mark.skipif(not HAS_MLDSA, reason="the installed cryptography has no ML-DSA")
+@NEEDS_MLDSA
 def test_the_generator_makes_the_files_byte_for_byte():
     """A change of the format, or of the generator, shows here; files of a release stay as they are."""
     made = make_vectors.vectors()

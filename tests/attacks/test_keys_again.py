@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives import serialization
-from optional import HAS_MLDSA
+from optional import NEEDS_MLDSA
 
 from safepickle import (
     AuthenticationError,
@@ -48,7 +48,6 @@ from safepickle.integrations import remote, vault
 from safepickle.keys import ECDSA_P256, ED25519, HMAC_SHA256, HYBRID, _from_text, _to_text, as_key, parse_key
 
 TRAINER, APPROVER, THIEF = (PrivateKey.generate() for _ in range(3))
-NEEDS_MLDSA = pytest.mark.skipif(not HAS_MLDSA, reason="this cryptography has no ML-DSA")
 CURVE = PrivateKey.generate(ECDSA_P256)
 DIGEST = hashlib.sha256(b"a header").digest()
 NOW = datetime.now(UTC)
