@@ -22,6 +22,7 @@ import importlib
 import os
 import re
 import stat
+import string
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, NoReturn, Protocol, TypeVar, runtime_checkable
@@ -874,7 +875,8 @@ _FORMS: Final = {_SECRET_TEXT: "secret key", _PRIVATE_TEXT: "private key", _PUBL
 
 def _from_text(text: Any, form: str) -> tuple[str, bytes]:
     """Return key id and payload of a textual key of that form. Raises `KeyringError`, which never holds any part of the payload."""
-    match = _TEXT_FORM.fullmatch(text.strip()) if isinstance(text, str) and len(text) <= MAX_KEY_FILE_BYTES else None
+    # Around a key the same may stand as for `parse_key`, which strips bytes; `str.strip` alone takes off other kinds of space too.
+    match = _TEXT_FORM.fullmatch(text.strip(string.whitespace)) if isinstance(text, str) and len(text) <= MAX_KEY_FILE_BYTES else None
     if match is None:
         raise KeyringError(
             f"this is not a textual {_FORMS[form]}: it must be one line '{form}_<key id>_<base64url>' as `safepickle keygen` writes it"

@@ -20,7 +20,7 @@ import pytest
 
 from safepickle import AuthenticationError, Keyring, KeyringError, SecretKey, UnknownKeyError, dumps, loads, read_key
 from safepickle.keyring import as_keyring
-from safepickle.keys import HMAC_SHA256, as_key, signed_message
+from safepickle.keys import HMAC_SHA256, as_key, parse_key, signed_message
 
 SECRET = hashlib.sha256(b"a secret of test_keys").digest()
 DIGEST = hashlib.sha256(b"a header").digest()
@@ -119,6 +119,19 @@ def test_the_textual_form_comes_back(length: int):
     assert re.fullmatch("spk1_[0-9a-f]{16}_[A-Za-z0-9_-]+", text)
     assert SecretKey.from_text(text) == key
     assert SecretKey.from_text(f"  {text}\r\n").to_text() == text
+
+
+@pytest.mark.parametrize("space", [" ", "\t", "\r\n", "\x0b", "\x0c", "\x1c", "\x1f", "\x85", "\xa0", "\u2028", "\u3000", "\ufeff"])
+def test_both_readers_of_a_textual_form_take_the_same_space_around_it(space: str):
+    """`from_text` took 23 kinds of space of which `read_key` refuses a file."""
+    for text in (space + TEXT, TEXT + space):
+        if space.strip(string.whitespace):
+            with pytest.raises(KeyringError, match="textual"):
+                SecretKey.from_text(text)
+            with pytest.raises(KeyringError, match="textual"):
+                parse_key(text.encode(), "a file")
+        else:
+            assert SecretKey.from_text(text) == parse_key(text.encode(), "a file") == KEY
 
 
 def test_every_change_of_one_character_of_the_textual_form_is_refused():
