@@ -30,6 +30,7 @@ from operator import attrgetter
 from typing import Any, Final, NamedTuple, NoReturn
 
 from .atoms import LEAST_BYTES, MOST_BYTES, swallow
+from .circles import count_met
 from .errors import LimitError, ProgramError
 
 __all__ = [
@@ -71,7 +72,7 @@ class Limits:
     tuple_nodes: int = 10_000_000
     """Values in one tuple, those of tuples within it included, each as often as it is met."""
     shared_parts: int = 10_000_000
-    """Containers and objects that fetches from the memo stand for, those within them included, each as often as it is met."""
+    """Containers and objects that fetches from the memo, and parts of circles, stand for, with those within them, each as often as it is met."""
     key_nodes: int = 1_000_000
     """Values hashed as dict keys and set members, parts of tuples included, beyond one for each byte of the program."""
     key_depth: int = 32
@@ -477,14 +478,6 @@ def trace(program: bytes, *, buffers: Iterable[Bytes] = (), limits: Limits | Non
     return _Machine(program, tuple(buffers), limits or DEFAULT_LIMITS).run()
 
 
-class _Circle(NamedTuple):
-    """Values that refer to each other: how many parts they stand for together, and of each what it adds and, by id, what it holds of the others."""
-
-    size: int
-    weights: dict[int, int]
-    inner: dict[int, list[int]]
-
-
 class _Machine:
     def __init__(self, program: bytes, buffers: tuple[Bytes, ...], limits: Limits) -> None:
         self.program = program
@@ -502,8 +495,6 @@ class _Machine:
         # How many parts each fetched value stands for; of those in which something may still grow, until it does.
         self.parts: dict[int, int] = {}
         self.growing: dict[int, int] = {}
-        # Both say 0 of a value in one of these circles until something outside of it refers to the value.
-        self.circles: dict[int, _Circle] = {}
         self.looked = 0
         self.may_look = 64 * len(program) + (1 << 20)
 
@@ -1166,7 +1157,6 @@ class _Machine:
                 first = next(place for place in range(len(path) - 1, -1, -1) if path[place][0] is part)
                 circle = path[first:]
                 del path[first:]
-                weights = {id(each): 1 + sum(map(self._stands_for, held)) for each, held in circle}
                 # Only what still lies where it was made can grow, and only what was fetched from there is within anything.
                 open_ = any(
                     (type(each) in _CHANGEABLE and (each.handles > 1 or each is value) and not each.gone)
@@ -1174,61 +1164,37 @@ class _Machine:
                     for each, held in circle
                 )
                 # All of these lie in the memo or within what does, so no other value gets the same id.
-                (growing if open_ else known).update(self._sizes(circle, weights))
+                (growing if open_ else known).update(self._sizes(circle))
         return self._stands_for(value)
 
-    def _sizes(self, circle: list[tuple[Any, list[Any]]], weights: dict[int, int]) -> dict[int, int]:
-        """Return what each part of a circle stands for, or 0 where that depends on where printing begins."""
-        most = self.limits.shared_parts + 1
-        size = min(sum(weights.values()), most)
-        # Objects without items are printed without what they hold.
-        plain = {id(part) for part, _ in circle if type(part) is not Made or part.items or part.pairs}
-        inner = {id(part): [id(each) for each in held if id(each) in plain] for part, held in circle if len(circle) > 1 and id(part) in plain}
-        found = _Circle(size, weights, inner)
-        # What an object refers to is printed by itself.
-        size += sum(self._more(id(each), found) for part, held in circle if id(part) not in plain for each in held if id(each) in plain)
-        found = _Circle(min(size, most), weights, inner)
-        turning = [place for place, held in inner.items() if held]
-        self.circles.update(dict.fromkeys(turning, found))
-        return {id(part): found.size for part, _ in circle} | dict.fromkeys(turning, 0)
+    def _sizes(self, circle: list[tuple[Any, list[Any]]]) -> dict[int, int]:
+        """Return what each part of a circle stands for: no fewer parts than there are, nor than printing meets from it."""
+        most = self.limits.shared_parts
+        if len(circle) == 1:
+            [(part, held)] = circle
+            return {id(part): min(1 + sum(self._stands_for(each) for each in held if each is not part), most + 1)}
+        # Objects without items are printed without what they hold, and each thing that they hold by itself.
+        printed = {id(part): place for place, part in enumerate(part for part, _ in circle if type(part) is not Made or part.items or part.pairs)}
+        others = {id(part) for part, _ in circle if id(part) not in printed}
+        edges: list[list[int]] = []
+        weights: list[int] = []
+        size = 0
+        for part, held in circle:
+            weight = 1 + sum(1 if id(each) in others else self._stands_for(each) for each in held if id(each) not in printed)
+            size += weight
+            if id(part) in printed:
+                edges.append([printed[id(each)] for each in held if id(each) in printed and each is not part])
+                weights.append(weight)
+        met = count_met(edges, weights, most, self._look)
+        if max(met, default=0) > most:
+            self._too_many_shared()
+        if others:
+            met = [max(size, *met)] * len(circle)
+        return {id(part): min(count, most + 1) for (part, _), count in zip(circle, met, strict=True)}
 
     def _stands_for(self, value: Any) -> int:
-        """Return how many parts a value stands for that was looked at before, 0 for one in the circle that is being looked at."""
-        place = id(value)
-        table = self.parts if place in self.parts else self.growing
-        size = table.get(place)
-        if size == 0:
-            circle = self.circles[place]
-            size = table[place] = min(circle.size + self._more(place, circle), self.limits.shared_parts + 1)
-        return size or 0
-
-    def _more(self, start: int, circle: _Circle) -> int:
-        """Return how many parts are met again where one of a circle is printed, which ends only where it comes back to what it is within."""
-        more = 0
-        met = {start}
-        above = [start]
-        on_path = {start}
-        work = [iter(circle.inner.get(start, ()))]
-        while work:
-            for each in work[-1]:
-                if each not in on_path:
-                    break
-            else:
-                work.pop()
-                on_path.remove(above.pop())
-                continue
-            if each in met:
-                more += circle.weights[each]
-                if more > self.limits.shared_parts:
-                    self._too_many_shared()
-            held = circle.inner[each]
-            # Going along what it holds takes less time.
-            self._look(1 + len(held) // 4)
-            met.add(each)
-            above.append(each)
-            on_path.add(each)
-            work.append(iter(held))
-        return more
+        """Return how many parts a value stands for that was looked at before."""
+        return self.parts.get(id(value)) or self.growing[id(value)]
 
     def _look(self, count: int) -> None:
         self.looked += count

@@ -7,7 +7,6 @@ import dataclasses
 import importlib
 import pickle
 import pickletools
-import random
 import sys
 from typing import Any
 
@@ -324,43 +323,6 @@ def test_the_body_is_bounded_before_it_is_read() -> None:
     safepickle.loads(data, key=KEY, limits=Limits(body_bytes=11_000))
     with pytest.raises(safepickle.SafePickleError, match="limit"):
         safepickle.loads(data, key=KEY, limits=Limits(body_bytes=9_000))
-
-
-def tangle(choose: random.Random) -> Any:
-    """Two to nine lists and dicts that hold each other, and what holds some of them."""
-    made: list[Any] = [choose.choice((list, list, dict))() for _ in range(choose.randint(2, 9))]
-    into = [choose.randrange(number) for number in range(1, len(made))]
-    edges = list(zip(into, range(1, len(made)), strict=True))
-    edges += [(choose.randrange(len(made)), choose.randrange(len(made))) for _ in range(choose.randint(1, 3 * len(made)))]
-    for above, below in edges:
-        held = made[below] if choose.random() < 0.85 else (made[below],)
-        made[above].append(held) if type(made[above]) is list else made[above].update({len(made[above]): held})
-    return choose.choice((made[0], made, tuple(choose.choices(made, k=3))))
-
-
-def printed(value: Any, within: tuple[int, ...], seen: set[int]) -> int:
-    """How many containers `repr` goes through, which shows what it is within as `[...]`."""
-    if type(value) not in (list, dict, tuple) or id(value) in within:
-        return 0
-    seen.add(id(value))
-    held = value.values() if type(value) is dict else value
-    return 1 + sum(printed(each, (*within, id(value)), seen) for each in held)
-
-
-def test_what_is_admitted_is_printed_in_no_more_parts_than_the_limit() -> None:
-    """`shared_parts` is how many more than there are."""
-    tried = 0
-    for seed in range(120):
-        value = tangle(random.Random(seed))
-        seen: set[int] = set()
-        more = printed(value, (), seen) - len(seen)
-        data = pickle.dumps(value, 5)
-        if more > 1:
-            with pytest.raises(LimitError, match="`shared_parts`"):
-                trace(data, limits=Limits(shared_parts=more - 1))
-        assert trace(data, limits=Limits(shared_parts=100 * (more + 10)))
-        tried += more > 1
-    assert tried > 60
 
 
 # --- what CPython writes ---------------------------------------------------------------------------------------

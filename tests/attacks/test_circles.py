@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from assembler import KEY, seal
 from sklearn.linear_model import LogisticRegression
+from sklearn.utils import Bunch
 
 from safepickle import LimitError, Limits, ProgramError, StateError, loads, machine
 from safepickle.machine import trace
@@ -74,7 +75,7 @@ def held(value):
 
 def tangle(choose):
     """Two to nine values that hold each other, objects among them, and what holds some of them."""
-    kinds = choose.choice(([list, Row], [list, OrderedDict, deque, Row], [list, dict, Node, Node], [Node, list, Row]))
+    kinds = choose.choice(([list, list, dict], [list, Row], [list, OrderedDict, deque, Row], [list, dict, Node, Node], [Node, list, Row]))
     made = [choose.choice(kinds)() for _ in range(choose.randint(2, 9))]
     edges = [(choose.randrange(below), below) for below in range(1, len(made))]
     edges += [(choose.randrange(len(made)), choose.randrange(len(made))) for _ in range(choose.randint(1, 3 * len(made)))]
@@ -103,38 +104,83 @@ def printed(value, within, seen, most):
     return count
 
 
-def printed_by_themselves(value):
-    """The value and the attributes of every object in it."""
-    starts, work, met = [value], [value], set()
+def all_parts(value):
+    """The value, everything within it, and the attributes of every object in it."""
+    parts, work, met = [], [value], set()
     while work:
         each = work.pop()
-        if id(each) not in met:
+        if id(each) not in met and isinstance(each, (Node, *PRINTED)):
             met.add(id(each))
             attributes = list(getattr(each, "__dict__", {}).values())
             work += held(each) + attributes
-            starts += [vars(each)] if isinstance(each, Node) else []
-    return starts
+            parts += [each, vars(each)] if isinstance(each, Node) else [each]
+    return parts
 
 
-def test_objects_in_circles_count_as_often_as_they_are_printed():
-    """Objects without items end what is printed, those with items do not, and what the former refer to is printed by itself."""
+def test_what_is_admitted_is_printed_in_no_more_parts_than_the_limit_from_wherever_one_begins():
+    """`shared_parts` is how many more than there are. Objects without items end what is printed, those with items do not."""
     tried = 0
-    for seed in range(150):
+    for seed in range(250):
         value = tangle(random.Random(seed))
-        most = 0
-        for start in printed_by_themselves(value):
+        more = 0
+        for start in all_parts(value):
             seen: set[int] = set()
-            most = max(most, printed(start, (), seen, 5_000) - len(seen))
+            more = max(more, printed(start, (), seen, 5_000) - len(seen))
         program = pickle.dumps(value, 5)
         try:
-            trace(program)
+            trace(program, limits=Limits(shared_parts=100 * (more + 10)))
+        except LimitError:
+            raise
         except ProgramError:
             continue
-        if most > 1:
+        if more > 1:
             tried += 1
             with pytest.raises(LimitError, match="`shared_parts`"):
-                trace(program, limits=Limits(shared_parts=most - 1))
-    assert tried > 50
+                trace(program, limits=Limits(shared_parts=more - 1))
+    assert tried > 100
+
+
+# --- what is printed from within --------------------------------------------------------------------------------
+
+
+def doubled_above(count, made):
+    """A value that holds two lists, both holding what is below them twice at each of `count` levels, one of them at last the value."""
+    up, down = [made], []
+    for _ in range(count):
+        up, down = [up, up], [down, down]
+    made.update(x=up, y=down) if isinstance(made, dict) else made.extend((up, down))
+    return made
+
+
+def doubled_behind(count, made):
+    """The same with the value that turns back in the middle of a longer circle, and behind another block."""
+    return [doubled_above(count, made), [[made]]]
+
+
+@pytest.mark.parametrize("form", [doubled_above, doubled_behind])
+@pytest.mark.parametrize("kind", [list, dict, Bunch, Row])
+def test_refused_part_of_a_circle_that_takes_exponential_time_to_print(form, kind):
+    """Printing the whole comes back to the value and ends. Printing the first list in it goes through all of the second, 2**19 times."""
+    program = pickle.dumps(form(19, kind()), 5)
+    assert len(program) < 400
+    assert trace(pickle.dumps(form(8, kind()), 5))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        trace(program)
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        loads(seal(program), key=KEY, allow=[f"{kind.__module__}:{kind.__qualname__}"] if kind is Row else ())
+
+
+def test_refused_list_that_refers_to_an_object_of_its_circle_over_and_over():
+    """The object is printed without what it holds, but as often as it stands there."""
+    node = Node()
+    inner = [node] * 100
+    for _ in range(10):
+        inner = [inner, inner]
+    node.held = inner
+    program = pickle.dumps(node, 5)
+    assert trace(program, limits=Limits(shared_parts=210_000))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        trace(program, limits=Limits(shared_parts=200_000))
 
 
 # --- honest circles ---------------------------------------------------------------------------------------------
@@ -185,12 +231,52 @@ def itself(count):
     return [made] * count
 
 
-HONEST = [(linked_lists, 150), (ring_of_dicts, 150), (tree_of_dicts, 3_000), (tree_of_objects, 3_000), (children_of_one, 3_000), (itself, 1_000)]
+def tree_and_a_list_of_its_nodes(count):
+    root = tree_of_dicts(count)
+    return {"root": root, "all": [each for each in all_parts(root) if isinstance(each, dict)]}
 
 
-@pytest.mark.parametrize(("make", "count"), HONEST)
-def test_honest_circles_pass_and_take_time_in_proportion(make, count):
+def flat(count):
+    owner = {"children": []}
+    owner["children"] += [{"owner": owner, "number": number} for number in range(count)]
+    return owner
+
+
+def document(count):
+    """Sections of fifty items, each of which knows its section and the document."""
+    made = {"sections": []}
+    for _ in range(count // 50):
+        section = {"document": made, "items": []}
+        section["items"] += [{"document": made, "section": section, "number": item} for item in range(50)]
+        made["sections"].append(section)
+    return made
+
+
+def rings(count):
+    return [ring_of_dicts(50) for _ in range(count)]
+
+
+HONEST = [
+    # made how, how large, and how much is looked at for each byte of the program
+    (linked_lists, 150, 8),
+    (tree_of_dicts, 3_000, 4),
+    (tree_of_objects, 3_000, 2),
+    (tree_and_a_list_of_its_nodes, 1_000, 8),
+    (tree_and_a_list_of_its_nodes, 2_000, 8),
+    (children_of_one, 3_000, 2),
+    (flat, 3_000, 4),
+    (document, 3_000, 4),
+    (itself, 1_000, 1),
+    (rings, 20, 16),
+    # From each of a ring there are as many paths as it is long.
+    (ring_of_dicts, 150, 40),
+    (ring_of_dicts, 400, 80),
+]
+
+
+@pytest.mark.parametrize(("make", "count", "most"), HONEST)
+def test_honest_circles_pass_and_take_time_in_proportion(make, count, most):
     program = pickle.dumps(make(count), 5)
     traced = machine._Machine(program, (), Limits())
     assert traced.run()
-    assert traced.looked <= 2 * len(program)
+    assert traced.looked <= most * len(program)

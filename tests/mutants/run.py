@@ -69,12 +69,14 @@ TESTS: dict[str, list[str]] = {
     "policy": ["test_mutants_policy.py", "test_policy.py"],
     "container": ["test_mutants_container.py", "test_vectors.py"],
     "machine": ["test_mutants_machine.py", "test_machine.py"],
+    "circles": ["test_met.py", "test_mutants_machine.py"],
     "keys": ["test_mutants_keys.py", "test_keys.py", "attacks/test_keys.py", "attacks/test_keys_again.py", "test_keyring.py"],
 }
 MORE: dict[str, list[str]] = {
     "container": ["test_container.py"],
     "policy": ["attacks/test_review.py", "attacks/test_hostile_programs.py"],
-    "machine": ["test_atoms.py", "attacks/test_hostile_programs.py"],
+    "machine": ["test_atoms.py", "attacks/test_circles.py", "attacks/test_hostile_programs.py"],
+    "circles": ["attacks/test_circles.py"],
     "keys": ["test_openssf.py", "test_vectors.py"],
 }
 

@@ -1,0 +1,85 @@
+"""`circles.count_met` against a count that goes along every path, and what it looks at."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from safepickle.circles import count_met
+
+
+def printed(edges, weights, start, within=()):
+    """What printing meets, counted by printing."""
+    return weights[start] + sum(printed(edges, weights, each, (*within, start)) for each in edges[start] if each not in (*within, start))
+
+
+@st.composite
+def graphs(draw):
+    """Up to seven values that hold each other, some of them as often as another does and by the same."""
+    count = draw(st.integers(1, 7))
+    edges = [[each for each in draw(st.lists(st.integers(0, count - 1), max_size=3)) if each != place] for place in range(count)]
+    for place in draw(st.sets(st.integers(1, count - 1))) if count > 1 else ():
+        edges[place] = [each for each in edges[0] if each != place]
+        edges = [[each for each in held if each != place] + [place] * (held.count(0) if above != place else 0) for above, held in enumerate(edges)]
+    return edges, draw(st.lists(st.integers(1, 4), min_size=count, max_size=count))
+
+
+def counted(edges, weights, most=10**9):
+    looked: list[int] = []
+    return count_met(edges, weights, most, looked.append), sum(looked)
+
+
+@given(graphs())
+def test_from_each_value_as_much_is_met_as_printing_meets(graph):
+    edges, weights = graph
+    met, _ = counted(edges, weights)
+    assert met == [printed(edges, weights, start) for start in range(len(edges))]
+
+
+@given(graphs())
+def test_more_than_is_asked_for_is_said_of_some_value_and_what_is_not_more_is_exact(graph):
+    edges, weights = graph
+    met, _ = counted(edges, weights)
+    assert counted(edges, weights, max(met))[0] == met
+    for most in range(max(met)):
+        assert max(counted(edges, weights, most)[0]) > most
+
+
+def test_no_values_and_values_by_themselves():
+    assert counted([], []) == ([], 0)
+    assert counted([[], []], [3, 4]) == ([3, 4], 16)
+
+
+def both_ways(pairs, count):
+    edges: list[list[int]] = [[] for _ in range(count)]
+    for above, below in pairs:
+        edges[above].append(below)
+        edges[below].append(above)
+    return edges
+
+
+def doubled(count):
+    """A value, and above and below it `count` others that each hold the next twice."""
+    up = [[place - 1] * 2 if place > 1 else [0] for place in range(1, count + 1)]
+    down = [[place - 1] * 2 if place > count + 1 else [] for place in range(count + 1, 2 * count + 1)]
+    return [[count, 2 * count], *up, *down]
+
+
+SHAPES = {
+    # name: (edges, what is met at most, what is looked at: eight for each value and edge, and the steps from one of all twins and again from the top)
+    "a star": (both_ways([(0, each) for each in range(1, 1_000)], 1_000), 1_000, 8 * 2_998 + 3 * 999),
+    "a line": (both_ways([(each, each + 1) for each in range(999)], 1_000), 1_000, 8 * 2_998 + 3 * 999),
+    "a wheel without its rim": ([[1], list(range(2, 1_000)), *[[0]] * 998], 1 + 998 + 998, 8 * 2_997 + 9),
+    "a ring": ([[(each + 1) % 100] for each in range(100)], 100, 8 * 200 + 101 * 99),
+    "a ring both ways": (both_ways([(each, (each + 1) % 100) for each in range(100)], 100), 199, 8 * 300 + 101 * 198),
+    "all in all": ([[other for other in range(5) if other != each] for each in range(5)], 65, 8 * 25 + 6 * 2 * 64),
+    "doubled": (doubled(10), 1_023 + 512 * 1_024, 8 * 60 + 10 * 2 + 12 * 10),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_is_met_and_looked_at_in_graphs_of_known_shape(name):
+    edges, most, looked = SHAPES[name]
+    met, steps = counted(edges, [1] * len(edges))
+    assert (max(met), steps) == (most, looked)
