@@ -429,9 +429,13 @@ def test_a_server_is_gone_when_its_page_ends(tmp_path: Path):
     reader = os.open(tmp_path / "held", os.O_RDONLY | os.O_NONBLOCK)
     try:
         with Story(tmp_path) as story:
-            story.tell(parsed("```sh\nsleep 1000 >../held &\n```\n", "page")[0])
+            story.tell(parsed("```sh\nsh -c 'echo begun; exec sleep 1000' >../held &\n```\n", "page")[0])
+            # Were it stopped before it opens this, nothing would ever be ready.
+            assert select.select([reader], [], [], 60)[0] == [reader]
+            assert os.read(reader, 100) == b"begun\n"
             assert select.select([reader], [], [], 0)[0] == []
         # Ready to be read at its end: the last process that could write to it has gone.
         assert select.select([reader], [], [], 60)[0] == [reader]
+        assert os.read(reader, 100) == b""
     finally:
         os.close(reader)
