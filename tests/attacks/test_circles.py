@@ -321,7 +321,7 @@ HONEST = [
     (itself, 1_000, 2),
     # More than the pickler puts in at once.
     (folders, 1_200, 8),
-    (folders, 2_500, 8),
+    (folders, 3_500, 8),
     (rings, 20, 16),
     # From each of a ring there are as many paths as it is long.
     (ring_of_dicts, 150, 40),
