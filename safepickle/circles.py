@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 __all__ = ["count_met"]
 
 # What each value holds of the others, by number and as often as it does.
 _Edges: TypeAlias = Sequence[Sequence[int]]
+
+# Telling each step by itself would take as long as the step.
+_TOLD_AT_ONCE: Final = 1_000
 
 
 class _Block(NamedTuple):
@@ -60,40 +63,46 @@ def _met(block: _Block, starts: Iterable[int], value: Sequence[int] | dict[int, 
     """Return what is met in a block and behind it from each of the twins in these places, less itself and what is behind it."""
     sizes = [len(twins) for twins in block.twins]
     worth = [sum(value[each] for each in twins) for twins in block.twins]
+    # What a step there takes: going along what it holds takes less time.
+    costs = [1 + len(held) // 4 for held in block.holds]
     met = {}
     for first in starts:
-        paths = _paths(block.holds, sizes, first, most, look)
+        paths = _paths(block.holds, sizes, costs, first, most, look)
         # As many paths lead to each of some twins, only none back to where they begin.
-        again = paths.pop(first, 0)
-        others = sum(count * worth[place] // sizes[place] for place, count in paths.items())
+        again, paths[first] = paths[first], 0
+        others = sum(count * more // size for count, more, size in zip(paths, worth, sizes, strict=True))
         for each in block.twins[first]:
             met[each] = others + (again * (worth[first] - value[each]) // (sizes[first] - 1) if again else 0)
     return met
 
 
-def _paths(holds: list[list[tuple[int, int]]], sizes: list[int], first: int, most: int, look: Callable[[int], None]) -> dict[int, int]:
+def _paths(holds: list[list[tuple[int, int]]], sizes: list[int], costs: list[int], first: int, most: int, look: Callable[[int], None]) -> list[int]:
     """Return how many simple paths lead from one twin in the place `first` to all of each place together; some of them, if these are over `most`."""
-    paths: dict[int, int] = defaultdict(int)
-    total = 0
+    paths = [0] * len(holds)
+    total = cost = 0
     sizes[first] -= 1
     work: list[tuple[int, int, Iterator[tuple[int, int]]]] = [(first, 1, iter(holds[first]))]
     while work:
         here, ways, rest = work[-1]
         for place, often in rest:
-            if sizes[place]:
-                ways *= often * sizes[place]
+            left = sizes[place]
+            if left:
+                ways *= often * left
                 paths[place] += ways
                 total += ways
-                # Going along what it holds takes less time.
-                look(1 + len(holds[place]) // 4)
-                sizes[place] -= 1
+                cost += costs[place]
+                sizes[place] = left - 1
                 work.append((place, ways, iter(holds[place])))
                 break
         else:
             work.pop()
             sizes[here] += 1
-        if total > most:
-            break
+        if cost > _TOLD_AT_ONCE or total > most:
+            look(cost)
+            cost = 0
+            if total > most:
+                break
+    look(cost)
     for here, _, _ in work:
         sizes[here] += 1
     return paths

@@ -26,6 +26,8 @@ import struct
 from collections import deque
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import InitVar, dataclass, field, fields
+from heapq import heappop, heappush
+from itertools import chain
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -495,6 +497,10 @@ class _Machine:
         # How many parts each fetched value stands for; of those in which something may still grow, until it does.
         self.parts: dict[int, int] = {}
         self.growing: dict[int, int] = {}
+        # Of each of those the highest slot of anything within that may grow, and a heap of them all, the highest first: what lies lower
+        # on the stack holds nothing that lies higher, so it need not be counted again whenever that grows.
+        self.height: dict[int, int] = {}
+        self.highest: list[tuple[int, list[int]]] = []
         self.looked = 0
         self.may_look = 64 * len(program) + (1 << 20)
 
@@ -601,15 +607,13 @@ class _Machine:
                         kind = type(value)
                         if kind in containers and value != ():
                             # Each fetch can double what walking the result costs.
-                            expanded += parts.get(id(value)) or growing.get(id(value)) or self._expanded(value)
+                            expanded += parts.get(id(value)) or growing.get(id(value)) or self._expanded(value, stack, marks)
                             if expanded > max_shared:
                                 self._too_many_shared()
                         if kind in nodes:
                             value.handles += 1
                             if kind in changeable and not value.gone:
-                                level, place = divmod(value.slot, _LEVEL)
-                                row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
-                                value.gone = place >= len(row) or row[place] is not value
+                                value.gone = not _lies_there(value, stack, marks)
                         elif kind is tuple:
                             self.shared[id(value)] = value
                             shared_tuples += 1
@@ -702,7 +706,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                growing.clear()
+                                self._forget(target.slot)
                             if not _TEXT_ONLY.issuperset(map(type, items)):
                                 self._check_keys(target, items, pos)
                             target.items.extend(items)
@@ -786,7 +790,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                growing.clear()
+                                self._forget(target.slot)
                             keys = items[::2]
                             if not _TEXT_ONLY.issuperset(map(type, keys)):
                                 self._check_keys(target, keys, pos)
@@ -818,7 +822,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_in_place(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                growing.clear()
+                                self._forget(target.slot)
                             target.state = state
                             target.done = pos
                             target.early = target.handles > 1
@@ -840,7 +844,7 @@ class _Machine:
                             if target.handles > 1:
                                 self._check_changeable(target, len(marks) * _LEVEL + len(stack) - 1, pos)
                                 circular = True
-                                growing.clear()
+                                self._forget(target.slot)
                             if target.items:
                                 target.items += items
                             else:
@@ -913,8 +917,8 @@ class _Machine:
         if next_buffer != len(self.buffers):
             _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
         if circular:
-            growing.clear()
-            self._expanded(stack[0])
+            self._forget(0)
+            self._expanded(stack[0], stack, marks)
         # The innermost container is made without being counted. Each fetch of a tuple can double what hashing it costs: a few are harmless.
         if nests >= self.limits.nesting or shared_tuples > 3:
             self._check_nesting(stack[0])
@@ -1126,7 +1130,7 @@ class _Machine:
                 work.append((value, True))
                 work.extend((item, False) for item in inner if id(item) not in depths)
 
-    def _expanded(self, value: Any) -> int:
+    def _expanded(self, value: Any, stack: list[Any], marks: list[list[Any]]) -> int:
         """Return how many containers and objects a value stands for, shared ones counted each time.
 
         What refers to each other in a circle stands for all of the circle and all that is referred to from it, as often as printing meets it.
@@ -1142,8 +1146,8 @@ class _Machine:
             if not done and (id(part) in entered or id(part) in known or id(part) in growing):
                 continue
             inner = inside(part)
-            # What grows and is fetched over and over is looked at anew each time.
-            self._look(len(inner) + 1)
+            # What grows and is fetched over and over is looked at anew each time. What is no container takes less time.
+            self._look(len(inner) + 1 + len(_held(part)) // 16)
             if not done:
                 entered[id(part)] = reached[id(part)] = len(entered)
                 path.append((part, inner))
@@ -1158,13 +1162,20 @@ class _Machine:
                 circle = path[first:]
                 del path[first:]
                 # Only what still lies where it was made can grow, and only what was fetched from there is within anything.
-                open_ = any(
-                    (type(each) in _CHANGEABLE and (each.handles > 1 or each is value) and not each.gone)
-                    or any(id(inner) in growing for inner in held)
-                    for each, held in circle
-                )
+                slots = [
+                    each.slot
+                    for each, _ in circle
+                    if type(each) in _CHANGEABLE and (each.handles > 1 or each is value) and not each.gone and _lies_there(each, stack, marks)
+                ]
+                height = max(chain(slots, (self.height[id(inner)] for _, held in circle for inner in held if id(inner) in growing)), default=-1)
                 # All of these lie in the memo or within what does, so no other value gets the same id.
-                (growing if open_ else known).update(self._sizes(circle))
+                sizes = self._sizes(circle)
+                if height < 0:
+                    known.update(sizes)
+                else:
+                    growing.update(sizes)
+                    self.height.update(dict.fromkeys(sizes, height))
+                    heappush(self.highest, (-height, list(sizes)))
         return self._stands_for(value)
 
     def _sizes(self, circle: list[tuple[Any, list[Any]]]) -> dict[int, int]:
@@ -1189,8 +1200,14 @@ class _Machine:
         if max(met, default=0) > most:
             self._too_many_shared()
         if others:
-            met = [max(size, *met)] * len(circle)
+            met = [max([size, *met])] * len(circle)
         return {id(part): min(count, most + 1) for (part, _), count in zip(circle, met, strict=True)}
+
+    def _forget(self, slot: int) -> None:
+        """Forget what those values stand for that may hold what lies at `slot` on the stack, where something grows, or above it."""
+        while self.highest and -self.highest[0][0] >= slot:
+            for each in heappop(self.highest)[1]:
+                del self.growing[each], self.height[each]
 
     def _stands_for(self, value: Any) -> int:
         """Return how many parts a value stands for that was looked at before."""
@@ -1231,9 +1248,14 @@ _CONTAINERS: Final = frozenset((tuple, List, Dict, Set, FrozenSet, Made))
 
 def inside(value: Any) -> list[Any]:
     """Return the containers directly inside an abstract value."""
+    return [part for part in _held(value) if type(part) in _CONTAINERS]
+
+
+def _held(value: Any) -> Sequence[Any]:
+    """Return everything directly inside an abstract value."""
     kind = type(value)
     if kind is tuple:
-        parts: Iterable[Any] = value
+        parts: Sequence[Any] = value
     elif kind is Dict:
         parts = value.flat
     elif kind is Made:
@@ -1241,8 +1263,15 @@ def inside(value: Any) -> list[Any]:
     elif kind in _CONTAINERS:
         parts = value.items
     else:
-        return []
-    return [part for part in parts if type(part) in _CONTAINERS]
+        parts = ()
+    return parts
+
+
+def _lies_there(value: Any, stack: list[Any], marks: list[list[Any]]) -> bool:
+    """Say whether a value that was not fetched since it was taken from where it was made still lies there."""
+    level, place = divmod(value.slot, _LEVEL)
+    row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
+    return place < len(row) and row[place] is value
 
 
 def _is_same_atom(left: Any, right: Any) -> bool:

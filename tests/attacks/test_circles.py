@@ -183,6 +183,49 @@ def test_refused_list_that_refers_to_an_object_of_its_circle_over_and_over():
         trace(program, limits=Limits(shared_parts=200_000))
 
 
+def framed(body):
+    return b"\x80\x05\x95" + len(body).to_bytes(8, "little") + body
+
+
+def test_what_grows_is_looked_at_with_all_that_it_holds_each_time():
+    """A list that holds many None, and the one that it is in, is fetched again after each time that this grows: 40 kB took 14 s."""
+    body = b"]\x94(]\x94(h\x00" + b"N" * 20_000 + b"ee" + b"h\x01a" * 10 + b"."
+    traced = machine._Machine(framed(body), (), Limits())
+    assert traced.run()
+    assert traced.looked >= 10 * 2 * 20_000 // 16
+
+
+def test_what_cannot_hold_what_grew_is_not_looked_at_again():
+    """A list of None stays where it was made while another one grows above it."""
+    body = b"]\x94(" + b"N" * 4_000 + b"e]\x94h\x01a" + b"h\x00a" * 1_000 + b"a."
+    traced = machine._Machine(framed(body), (), Limits())
+    assert traced.run()
+    assert traced.looked <= 4 * 4_000 // 16 + 16 * 1_000
+
+
+class Linked:
+    """An object whose state is another one."""
+
+    def __init__(self, other=None):
+        self.other = other
+
+    def __getstate__(self):
+        return self.other
+
+    def __setstate__(self, other):
+        self.other = other
+
+
+def test_a_circle_of_nothing_but_objects_is_counted():
+    """`max` of one number and no others raised TypeError."""
+    first = Linked(Linked())
+    first.other.other = first
+    program = pickle.dumps([first, first.other], 5)
+    assert trace(program, limits=Limits(shared_parts=10))
+    with pytest.raises(LimitError, match="`shared_parts`"):
+        trace(program, limits=Limits(shared_parts=2))
+
+
 # --- honest circles ---------------------------------------------------------------------------------------------
 
 
@@ -256,6 +299,15 @@ def rings(count):
     return [ring_of_dicts(50) for _ in range(count)]
 
 
+def folders(count):
+    """Folders, each of which knows the one that it is in, and has one folder more in it."""
+    root = {}
+    for number in range(count):
+        root[f"folder {number}"] = folder = {"..": root}
+        folder["inner"] = {"..": folder}
+    return root
+
+
 HONEST = [
     # made how, how large, and how much is looked at for each byte of the program
     (linked_lists, 150, 8),
@@ -266,7 +318,10 @@ HONEST = [
     (children_of_one, 3_000, 2),
     (flat, 3_000, 4),
     (document, 3_000, 4),
-    (itself, 1_000, 1),
+    (itself, 1_000, 2),
+    # More than the pickler puts in at once.
+    (folders, 1_200, 8),
+    (folders, 3_500, 8),
     (rings, 20, 16),
     # From each of a ring there are as many paths as it is long.
     (ring_of_dicts, 150, 40),
