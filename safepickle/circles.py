@@ -7,6 +7,7 @@ same and are held by the same one stands for all: only the paths within a block 
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain
@@ -37,7 +38,7 @@ def count_met(edges: _Edges, weights: Sequence[int], most: int, look: Callable[[
     step, with about what it costs, and may raise.
     """
     # The search and the two ways through the blocks take about as long as so many steps.
-    look(8 * (len(edges) + sum(map(len, edges))))
+    look(12 * (len(edges) + sum(map(len, edges))))
     blocks = list(_blocks(edges))
     # What is met from each value by way of what the search found behind it: each block is found after those that lie behind its values.
     met = list(weights)
@@ -79,7 +80,9 @@ def _met(block: _Block, starts: Iterable[int], value: Sequence[int] | dict[int, 
 def _paths(holds: list[list[tuple[int, int]]], sizes: list[int], costs: list[int], first: int, most: int, look: Callable[[int], None]) -> list[int]:
     """Return how many simple paths lead from one twin in the place `first` to all of each place together; some of them, if these are over `most`."""
     paths = [0] * len(holds)
-    total = cost = 0
+    total = 0
+    # Going through the places at the end takes much less time for each.
+    cost = len(holds) // 16
     sizes[first] -= 1
     work: list[tuple[int, int, Iterator[tuple[int, int]]]] = [(first, 1, iter(holds[first]))]
     while work:
@@ -154,9 +157,10 @@ def _block(top: int, others: list[int], edges: _Edges, held_by: _Edges) -> _Bloc
     for each, some in holds.items():
         for other in some:
             held[other].append(each)
-    alike: dict[tuple[tuple[int, ...], tuple[int, ...]], list[int]] = defaultdict(list)
+    # Python hashes bytes, unlike tuples of integers, with a key of the process: no program can make many that collide.
+    alike: dict[bytes, list[int]] = defaultdict(list)
     for each, some in holds.items():
-        alike[tuple(sorted(some)), tuple(sorted(held[each]))].append(each)
+        alike[array("q", [*sorted(some), -1, *sorted(held[each])]).tobytes()].append(each)
     twins = list(alike.values())
     places = {each: place for place, some in enumerate(twins) for each in some}
-    return _Block(top, twins, [list({(places[other], often) for other, often in Counter(some).items()}) for some, _ in alike])
+    return _Block(top, twins, [list({(places[other], often) for other, often in Counter(holds[some[0]]).items()}) for some in twins])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +50,7 @@ def test_more_than_is_asked_for_is_said_of_some_value_and_what_is_not_more_is_ex
 
 def test_no_values_and_values_by_themselves():
     assert counted([], []) == ([], 0)
-    assert counted([[], []], [3, 4]) == ([3, 4], 16)
+    assert counted([[], []], [3, 4]) == ([3, 4], 24)
 
 
 def both_ways(pairs, count):
@@ -59,6 +61,10 @@ def both_ways(pairs, count):
     return edges
 
 
+def all_in_all(count):
+    return [[other for other in range(count) if other != each] for each in range(count)]
+
+
 def doubled(count):
     """A value, and above and below it `count` others that each hold the next twice."""
     up = [[place - 1] * 2 if place > 1 else [0] for place in range(1, count + 1)]
@@ -67,15 +73,31 @@ def doubled(count):
 
 
 SHAPES = {
-    # name: (edges, what is met at most, what is looked at: eight for each value and edge, and the steps from one of all twins and again from the top)
-    "a star": (both_ways([(0, each) for each in range(1, 1_000)], 1_000), 1_000, 8 * 2_998 + 3 * 999),
-    "a line": (both_ways([(each, each + 1) for each in range(999)], 1_000), 1_000, 8 * 2_998 + 3 * 999),
-    "a wheel without its rim": ([[1], list(range(2, 1_000)), *[[0]] * 998], 1 + 998 + 998, 8 * 2_997 + 9),
-    "a ring": ([[(each + 1) % 100] for each in range(100)], 100, 8 * 200 + 101 * 99),
-    "a ring both ways": (both_ways([(each, (each + 1) % 100) for each in range(100)], 100), 199, 8 * 300 + 101 * 198),
-    "all in all": ([[other for other in range(5) if other != each] for each in range(5)], 65, 8 * 25 + 6 * 2 * 64),
-    "doubled": (doubled(10), 1_023 + 512 * 1_024, 8 * 60 + 10 * 2 + 12 * 10),
+    # name: (edges, what is met at most, how much is looked at: twelve for each value and edge, and the steps from each kind and again from the top)
+    "a star": (both_ways([(0, each) for each in range(1, 1_000)], 1_000), 1_000, 12 * 2_998 + 3 * 999),
+    "a line": (both_ways([(each, each + 1) for each in range(999)], 1_000), 1_000, 12 * 2_998 + 3 * 999),
+    "a wheel without its rim": ([[1], list(range(2, 1_000)), *[[0]] * 998], 1 + 998 + 998, 12 * 2_997 + 9),
+    "a ring": ([[(each + 1) % 100] for each in range(100)], 100, 12 * 200 + 101 * (99 + 6)),
+    "a ring both ways": (both_ways([(each, (each + 1) % 100) for each in range(100)], 100), 199, 12 * 300 + 101 * (198 + 6)),
+    "a ring of turns": ([[place - 1, (place + 1) % 100] if place % 2 else [] for place in range(100)], 3, 12 * 200 + 101 * 6 + 50 * 2),
+    "all in all": (all_in_all(5), 65, 12 * 25 + 6 * 2 * 64),
+    "doubled": (doubled(10), 1_023 + 512 * 1_024, 12 * 60 + 10 * 2 + 12 * 10),
 }
+
+
+def test_what_is_over_the_limit_ends_as_soon_as_it_is():
+    """Each step counts three: one, and one for each four that are held there. There are 12! ways and more."""
+    met, steps = counted(all_in_all(12), [1] * 12, 1_000)
+    assert max(met) > 1_000
+    assert steps == 12 * 144 + 3 * 1_001
+
+
+def test_steps_are_told_while_they_are_made():
+    """So `look` may end what would take too long."""
+    looked: list[int] = []
+    count_met(all_in_all(7), [1] * 7, 10**9, looked.append)
+    assert sum(looked) == 12 * 49 + 8 * 2 * sum(math.perm(6, each) for each in range(1, 7))
+    assert max(looked[1:]) <= 1_002
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -311,13 +311,13 @@ def folders(count):
 HONEST = [
     # made how, how large, and how much is looked at for each byte of the program
     (linked_lists, 150, 8),
-    (tree_of_dicts, 3_000, 4),
+    (tree_of_dicts, 3_000, 8),
     (tree_of_objects, 3_000, 2),
     (tree_and_a_list_of_its_nodes, 1_000, 8),
     (tree_and_a_list_of_its_nodes, 2_000, 8),
     (children_of_one, 3_000, 2),
     (flat, 3_000, 4),
-    (document, 3_000, 4),
+    (document, 3_000, 8),
     (itself, 1_000, 2),
     # More than the pickler puts in at once.
     (folders, 1_200, 8),
