@@ -53,6 +53,11 @@ def test_no_values_and_values_by_themselves():
     assert counted([[], []], [3, 4]) == ([3, 4], 24)
 
 
+def test_what_one_holds_is_not_taken_for_what_holds_it():
+    """The third holds the first two and is held by none, the fourth holds the first and is held by the second."""
+    assert counted([[], [3], [0, 1], [0]], [1] * 4)[0] == [1, 3, 5, 2]
+
+
 def both_ways(pairs, count):
     edges: list[list[int]] = [[] for _ in range(count)]
     for above, below in pairs:
