@@ -863,6 +863,8 @@ LOOKED: dict[str, tuple[Any, int, int]] = {
     # Something that holds what grows and grows no more itself, and something that was fetched but once and grows.
     "within, fetched": ([holding([holding(Get("o"), label="i")], Get("i"), *[[] for _ in range(5)], label="o"), Get("i")], 256, 11),
     "in a tuple, fetched": ([holding(Let("t", (Get("o"), 1)), Get("t"), *[[] for _ in range(5)], label="o"), Get("t")], 188, 10),
+    "atoms": ([Let("x", [None] * 48), GET], 8, 1),
+    "objects alone, fetched": ([Do(lambda asm: asm.push(New("a:b")).let("a").push(New("c:d", state=Get("a"))).op("BUILD")), Get("a")], 36, 8),
     "objects, fetched": ([FRIENDS, Get("a")], 118, 14),
     "an object": (with_itself(), 124, 13),
     "an object that is a list": (with_itself(items=[1]), 258, 10),
