@@ -917,7 +917,6 @@ class _Machine:
         if next_buffer != len(self.buffers):
             _refuse(end, f"{len(self.buffers) - next_buffer} of {len(self.buffers)} buffers are not used")
         if circular:
-            self._forget(0)
             self._expanded(stack[0], stack, marks)
         # The innermost container is made without being counted. Each fetch of a tuple can double what hashing it costs: a few are harmless.
         if nests >= self.limits.nesting or shared_tuples > 3:
