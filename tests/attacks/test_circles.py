@@ -203,6 +203,53 @@ def test_what_cannot_hold_what_grew_is_not_looked_at_again():
     assert traced.looked <= 4 * 4_000 // 16 + 16 * 1_000
 
 
+def test_frozenset_that_is_handed_over_over_and_over_is_walked_once():
+    """A program of 50 kB, half of it a frozenset of None and the other half fetches of it as arguments, took 17 s when a list grew at its end."""
+    body = b"](" + b"(" + b"N" * 4_000 + b"\x91\x94" + b"\x8c\x01a\x8c\x01b\x93(" + b"h\x00" * 1_000 + b"t\x81" + b"]\x94h\x01ae."
+    traced = machine._Machine(framed(body), (), Limits())
+    walked = []
+
+    class Told(list):
+        def __iter__(self):
+            walked.append(len(self))
+            return super().__iter__()
+
+    build = machine.FrozenSet.__init__
+
+    def told(self, items):
+        build(self, Told(items))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine.FrozenSet, "__init__", told)
+        assert traced.run()
+    assert sum(walked) <= 5 * 4_000
+
+
+def test_refused_object_in_a_frozenset_of_a_frozenset_that_is_changed_after_it_was_handed_over():
+    """A frozenset within another one was not walked."""
+    name = b"\x8c\x01a\x8c\x01b\x93"
+    with pytest.raises(ProgramError, match="changed after it was handed over"):
+        trace(framed(name + b")\x81\x94" + name + b"((h\x00\x91\x91\x85\x81a."))
+
+
+def test_refused_attribute_with_a_name_that_takes_long_to_look_at():
+    """It was matched and hashed for each call of it, four bytes each: 165 kB took 5 s."""
+    name = b"\x8c\x01a\x8c\x01b\x93"
+    attribute = b"X" + (257).to_bytes(4, "little") + b"a" * 257
+    called = b"\x8c\x08builtins\x8c\x07getattr\x93" + name + attribute + b"\x86R)R."
+    with pytest.raises(LimitError, match="a name of 257 characters"):
+        trace(framed(called))
+    assert trace(framed(called), limits=Limits(name_length=257))
+
+
+def test_refused_tuple_within_itself_with_a_text_that_was_not_fetched_again():
+    """The pickler fetches it. Comparing two long ones, fetched in every two bytes, took time in proportion to the square of the program."""
+    texts = b"\x8c\x02ab\x94\x8c\x02ab\x94"
+    assert trace(framed(b"](" + texts + b"h\x00\x85\x94h\x000h\x02e."))
+    with pytest.raises(ProgramError, match="POP drops values other than"):
+        trace(framed(b"](" + texts + b"h\x00\x85\x94h\x010h\x02e."))
+
+
 class Linked:
     """An object whose state is another one."""
 
