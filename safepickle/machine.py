@@ -1115,6 +1115,8 @@ class _Machine:
         work: list[tuple[Any, bool]] = [(root, False)]
         while work:
             value, done = work.pop()
+            if not done and id(value) in depths:
+                continue
             inner = inside(value)
             if done:
                 depth = 1 + max((depths.get(id(item), 0) for item in inner), default=0)
@@ -1128,7 +1130,7 @@ class _Machine:
                         )
                 if depth > self.limits.nesting:
                     raise LimitError(f"values are nested more than {self.limits.nesting} deep (`nesting` of Limits)")
-            elif id(value) not in depths:
+            else:
                 depths[id(value)] = 0
                 work.append((value, True))
                 work.extend((item, False) for item in inner if id(item) not in depths)
