@@ -490,9 +490,9 @@ class _Machine:
         self.keyed: list[Made] = []
         self.hashed: list[tuple[Any, list[Any]]] = []
         self.key_nodes = 0
-        # Arguments and states that `_check_not_frozen` has not walked yet, and the tuples that it has.
+        # Arguments and states that `_check_not_frozen` has not walked yet, and the tuples and frozensets that it has.
         self.handed: list[Any] = []
-        self.walked: dict[int, tuple[Any, ...]] = {}
+        self.walked: dict[int, tuple[Any, ...] | FrozenSet] = {}
         self.shared: dict[int, tuple[Any, ...]] = {}
         # How many parts each fetched value stands for; of those in which something may still grow, until it does.
         self.parts: dict[int, int] = {}
@@ -975,16 +975,18 @@ class _Machine:
             _refuse(pos, f"a name is two texts, not {_describe(module)} and {_describe(name)}")
         found = self.globals.get((module, name))
         if found is None:
-            longest = max(len(module), len(name))
-            if longest > self.limits.name_length:
-                raise LimitError(
-                    f"at byte {pos} of the program: a name of {longest} characters; limits allow {self.limits.name_length} (`name_length` of Limits)"
-                )
+            self._check_name_length(max(len(module), len(name)), pos)
             if not _NAME.fullmatch(module) or not _NAME.fullmatch(name):
                 _refuse(pos, f"{ascii(module)[:80]}:{ascii(name)[:80]} is not the name of anything in a module")
             found = self.globals[module, name] = Global(module, name, pos)
         found.handles += 1
         return found
+
+    def _check_name_length(self, length: int, pos: int) -> None:
+        if length > self.limits.name_length:
+            raise LimitError(
+                f"at byte {pos} of the program: a name of {length} characters; limits allow {self.limits.name_length} (`name_length` of Limits)"
+            )
 
     def _derived(self, callee: Any, code: int, pos: int) -> Global:
         """Return the name that `getattr(name, "text")` stands for, or refuse the callee."""
@@ -997,10 +999,13 @@ class _Machine:
             and len(callee.args) == 2
             and type(callee.args[0]) is Global
             and type(callee.args[1]) is str
-            and _NAME.fullmatch(callee.args[1])
         ):
             _refuse(pos, f"{OPCODES[code].name} on {_describe(callee)}: only a name can be called, directly")
         owner, attribute = callee.args
+        # The same may be called as often as a fetch takes two bytes.
+        self._check_name_length(len(attribute), pos)
+        if not _NAME.fullmatch(attribute):
+            _refuse(pos, f"{OPCODES[code].name} on {_describe(callee)}: only a name can be called, directly")
         key = (owner.module, f"{owner.name}.{attribute}")
         found = self.globals.get(key)
         if found is None:
@@ -1058,11 +1063,11 @@ class _Machine:
         while work:
             value = work.pop()
             kind = type(value)
-            if kind is tuple:
+            if kind is tuple or kind is FrozenSet:
                 if id(value) not in self.walked:
-                    # Kept, so that no other tuple gets the same id.
+                    # Kept, so that nothing else gets the same id.
                     self.walked[id(value)] = value
-                    work.extend(value)
+                    work.extend(value if kind is tuple else value.items)
             elif kind is List or kind is Set:
                 if not value.frozen:
                     value.frozen = True
@@ -1071,8 +1076,6 @@ class _Machine:
                 if not value.frozen:
                     value.frozen = True
                     work.extend(value.flat)
-            elif kind is FrozenSet:
-                work.extend(item for item in value.items if type(item) is Made or type(item) is tuple)
             elif kind is Made and not value.frozen:
                 value.frozen = True
                 # Its arguments and state were handed over themselves.
@@ -1111,6 +1114,8 @@ class _Machine:
         work: list[tuple[Any, bool]] = [(root, False)]
         while work:
             value, done = work.pop()
+            if not done and id(value) in depths:
+                continue
             inner = inside(value)
             if done:
                 depth = 1 + max((depths.get(id(item), 0) for item in inner), default=0)
@@ -1124,7 +1129,7 @@ class _Machine:
                         )
                 if depth > self.limits.nesting:
                     raise LimitError(f"values are nested more than {self.limits.nesting} deep (`nesting` of Limits)")
-            elif id(value) not in depths:
+            else:
                 depths[id(value)] = 0
                 work.append((value, True))
                 work.extend((item, False) for item in inner if id(item) not in depths)
@@ -1274,7 +1279,10 @@ def _lies_there(value: Any, stack: list[Any], marks: list[list[Any]]) -> bool:
 
 
 def _is_same_atom(left: Any, right: Any) -> bool:
-    return type(left) is type(right) and type(left) in _ATOMS and (left == right or (left != left and right != right))  # noqa: PLR0124 - not a number
+    # A pickler fetches texts and bytes the second time. Comparing long ones could take as long, as often as a fetch takes two bytes.
+    kind = type(left)
+    same = kind is type(right) and kind in _ATOMS and kind is not str and kind is not bytes
+    return same and (left == right or (left != left and right != right))  # noqa: PLR0124 - not a number
 
 
 def _decode(raw: bytes, pos: int) -> str:

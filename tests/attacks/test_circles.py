@@ -3,6 +3,7 @@
 The programs are genuinely signed or traced as they are. What is counted is compared with what `repr` goes through.
 """
 
+import io
 import pickle
 import random
 from collections import OrderedDict, deque
@@ -140,6 +141,65 @@ def test_what_is_admitted_is_printed_in_no_more_parts_than_the_limit_from_wherev
     assert tried > 100
 
 
+class InSmallBatches(pickle._Pickler):
+    """What grows is fetched from the memo between one growth and the next."""
+
+    _BATCHSIZE = 2
+
+
+class Unread(dict):
+    def get(self, key, default=None):
+        return None
+
+
+class CountsAnew(machine._Machine):
+    """Remembers nothing from one fetch to the next."""
+
+    def __init__(self, program, buffers, limits):
+        super().__init__(program, buffers, limits)
+        self.parts, self.growing, self.may_look = Unread(), Unread(), 1 << 60
+
+    def _expanded(self, value, stack, marks):
+        for each in (self.parts, self.growing, self.height, self.highest):
+            each.clear()
+        return super()._expanded(value, stack, marks)
+
+    def _stands_for(self, value):
+        return self.parts[id(value)] if id(value) in self.parts else self.growing[id(value)]
+
+    def _forget(self, slot):
+        pass
+
+
+def least_shared_parts(kind, program):
+    """The least `shared_parts` with which a program is admitted."""
+    low, high = 0, 1 << 20
+    while high - low > 1:
+        middle = (low + high) // 2
+        try:
+            kind(program, (), Limits(shared_parts=middle)).run()
+            high = middle
+        except LimitError:
+            low = middle
+    return high
+
+
+def test_what_is_remembered_of_what_grows_is_what_counting_anew_finds():
+    tried = 0
+    for seed in range(24):
+        file = io.BytesIO()
+        value = tangle(random.Random(seed))
+        InSmallBatches(file, 5).dump(value if seed % 2 else [value])
+        program = file.getvalue()
+        try:
+            remembers = least_shared_parts(machine._Machine, program)
+        except ProgramError:
+            continue
+        tried += 1
+        assert remembers == least_shared_parts(CountsAnew, program)
+    assert tried > 10
+
+
 # --- what is printed from within --------------------------------------------------------------------------------
 
 
@@ -201,6 +261,62 @@ def test_what_cannot_hold_what_grew_is_not_looked_at_again():
     traced = machine._Machine(framed(body), (), Limits())
     assert traced.run()
     assert traced.looked <= 4 * 4_000 // 16 + 16 * 1_000
+
+
+def test_frozenset_that_is_handed_over_over_and_over_is_walked_once():
+    """A program of 50 kB, half of it a frozenset of None and the other half fetches of it as arguments, took 17 s when a list grew at its end."""
+    body = b"](" + b"(" + b"N" * 4_000 + b"\x91\x94" + b"\x8c\x01a\x8c\x01b\x93(" + b"h\x00" * 1_000 + b"t\x81" + b"]\x94h\x01ae."
+    traced = machine._Machine(framed(body), (), Limits())
+    walked = []
+
+    class Told(list):
+        def __iter__(self):
+            walked.append(len(self))
+            return super().__iter__()
+
+    build = machine.FrozenSet.__init__
+
+    def told(self, items):
+        build(self, Told(items))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine.FrozenSet, "__init__", told)
+        assert traced.run()
+    assert sum(walked) <= 5 * 4_000
+
+
+def test_how_deep_a_value_is_is_looked_at_once_however_often_it_is_fetched(monkeypatch):
+    """What a value holds was gone through for each fetch of it: a tuple of 12,500 None, fetched 12,500 times, took seconds."""
+    looked = []
+    inside = machine.inside
+    monkeypatch.setattr(machine, "inside", lambda value: looked.append(value) or inside(value))
+    assert trace(framed(b"]((" + b"N" * 1_000 + b"t\x94" + b"h\x00" * 1_000 + b"e."))
+    assert 4 <= len(looked) <= 20
+
+
+def test_refused_object_in_a_frozenset_of_a_frozenset_that_is_changed_after_it_was_handed_over():
+    """A frozenset within another one was not walked."""
+    name = b"\x8c\x01a\x8c\x01b\x93"
+    with pytest.raises(ProgramError, match="changed after it was handed over"):
+        trace(framed(name + b")\x81\x94" + name + b"((h\x00\x91\x91\x85\x81a."))
+
+
+def test_refused_attribute_with_a_name_that_takes_long_to_look_at():
+    """It was matched and hashed for each call of it, four bytes each: 165 kB took 5 s."""
+    name = b"\x8c\x01a\x8c\x01b\x93"
+    attribute = b"X" + (257).to_bytes(4, "little") + b"a" * 257
+    called = b"\x8c\x08builtins\x8c\x07getattr\x93" + name + attribute + b"\x86R)R."
+    with pytest.raises(LimitError, match="a name of 257 characters"):
+        trace(framed(called))
+    assert trace(framed(called), limits=Limits(name_length=257))
+
+
+def test_refused_tuple_within_itself_with_a_text_that_was_not_fetched_again():
+    """The pickler fetches it. Comparing two long ones, fetched in every two bytes, took time in proportion to the square of the program."""
+    texts = b"\x8c\x02ab\x94\x8c\x02ab\x94"
+    assert trace(framed(b"](" + texts + b"h\x00\x85\x94h\x000h\x02e."))
+    with pytest.raises(ProgramError, match="POP drops values other than"):
+        trace(framed(b"](" + texts + b"h\x00\x85\x94h\x010h\x02e."))
 
 
 class Linked:
