@@ -19,7 +19,7 @@ from sklearn.neighbors import BallTree, KDTree
 from sklearn.tree import DecisionTreeRegressor
 from sklearn.tree._tree import Tree
 
-from safepickle import Keyring, LimitError, ProgramError, container, machine
+from safepickle import Keyring, LimitError, ProgramError, container, loads, machine
 from safepickle.atoms import MOST_BYTES, swallow
 from safepickle.errors import AuthenticationError
 from safepickle.machine import trace
@@ -340,6 +340,17 @@ def test_a_run_as_long_as_the_program_is_decoded_in_pieces(unit):
     assert len(found.root.items) == count
     assert max(asked) == MOST_BYTES
     assert len(asked) >= 4
+
+
+def test_refused_tuple_of_atoms_that_is_the_state_of_thousands():
+    """Its length was not charged, only what it holds: 65 kB took half a minute, to scan as well."""
+    name = op("SHORT_BINUNICODE", "collections") + op("MEMOIZE") + op("SHORT_BINUNICODE", "OrderedDict") + op("MEMOIZE") + op("STACK_GLOBAL")
+    state = op("MARK") + op("NONE") * 40_000 + op("TUPLE") + op("MEMOIZE")
+    made = op("EMPTY_TUPLE") + op("REDUCE") + op("BINGET", 0) + op("BUILD")
+    again = op("BINGET", 3) + made
+    program = P + framed(op("MARK"), state, name + op("MEMOIZE"), made, again * 1_000, op("TUPLE"), op("STOP"))
+    with pytest.raises(LimitError, match="used over and over"):
+        loads(seal(program), key=KEY)
 
 
 # --- the container --------------------------------------------------------------------------------------------------
