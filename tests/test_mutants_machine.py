@@ -838,6 +838,12 @@ ITSELF = holding(Get("l"), label="l")
 TWO = holding(holding(Get("o"), label="i"), Get("i"), label="o")
 THREE = holding(holding(Get("0"), holding(Get("0"), Get("1"), label="2"), label="1"), Get("2"), label="0")
 LATER = holding(holding(Get("o"), [], label="i"), Get("i"), *[[] for _ in range(5)], label="o")
+
+
+def grown_twice(asm: Asm) -> None:
+    asm.op("EMPTY_LIST").let("o").group([Let("t", (Get("o"), 1))], "APPENDS").group([Get("t"), *[[] for _ in range(5)]], "APPENDS")
+
+
 FRIENDS = Do(lambda asm: asm.push(New("a:b")).let("a").push({"friend": New("c:d", state={"a": Get("a")}), "more": [[], [], []]}).op("BUILD"))
 LOOKED: dict[str, tuple[Any, int, int]] = {
     # name: (value, how much is looked at, the least `shared_parts`)
@@ -865,6 +871,7 @@ LOOKED: dict[str, tuple[Any, int, int]] = {
     "in a tuple, fetched": ([holding(Let("t", (Get("o"), 1)), Get("t"), *[[] for _ in range(5)], label="o"), Get("t")], 105, 10),
     "atoms": ([Let("x", [None] * 48), GET], 8, 1),
     "objects alone, fetched": ([Do(lambda asm: asm.push(New("a:b")).let("a").push(New("c:d", state=Get("a"))).op("BUILD")), Get("a")], 24, 8),
+    "in a tuple, grown twice": ([Do(grown_twice), Get("t")], 160, 10),
     "objects, fetched": ([FRIENDS, Get("a")], 72, 14),
     "an object": (with_itself(), 68, 13),
     "an object that is a list": (with_itself(items=[1]), 135, 10),
