@@ -100,11 +100,11 @@ def _paths(holds: list[list[tuple[int, int]]], sizes: list[int], costs: list[int
         else:
             work.pop()
             sizes[here] += 1
-        if cost > _TOLD_AT_ONCE or total > most:
+        if total > most:
+            break
+        if cost > _TOLD_AT_ONCE:
             look(cost)
             cost = 0
-            if total > most:
-                break
     look(cost)
     for here, _, _ in work:
         sizes[here] += 1

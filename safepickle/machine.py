@@ -990,7 +990,7 @@ class _Machine:
 
     def _derived(self, callee: Any, code: int, pos: int) -> Global:
         """Return the name that `getattr(name, "text")` stands for, or refuse the callee."""
-        if not (
+        is_attribute = (
             code == REDUCE
             and type(callee) is Made
             and callee.how == "call"
@@ -999,13 +999,13 @@ class _Machine:
             and len(callee.args) == 2
             and type(callee.args[0]) is Global
             and type(callee.args[1]) is str
-        ):
+        )
+        if is_attribute:
+            # The same may be called as often as a fetch takes two bytes.
+            self._check_name_length(len(callee.args[1]), pos)
+        if not is_attribute or not _NAME.fullmatch(callee.args[1]):
             _refuse(pos, f"{OPCODES[code].name} on {_describe(callee)}: only a name can be called, directly")
         owner, attribute = callee.args
-        # The same may be called as often as a fetch takes two bytes.
-        self._check_name_length(len(attribute), pos)
-        if not _NAME.fullmatch(attribute):
-            _refuse(pos, f"{OPCODES[code].name} on {_describe(callee)}: only a name can be called, directly")
         key = (owner.module, f"{owner.name}.{attribute}")
         found = self.globals.get(key)
         if found is None:
@@ -1272,7 +1272,7 @@ def _held(value: Any) -> Sequence[Any]:
 
 
 def _lies_there(value: Any, stack: list[Any], marks: list[list[Any]]) -> bool:
-    """Say whether a value that was not fetched since it was taken from where it was made still lies there."""
+    """Say whether a value lies on the stack where it was made."""
     level, place = divmod(value.slot, _LEVEL)
     row = stack if level == len(marks) else marks[level] if level < len(marks) else ()
     return place < len(row) and row[place] is value

@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 
 import numpy as np
 import pytest
-from assembler import KEY, seal
+from assembler import KEY, frame, seal
 from sklearn.linear_model import LogisticRegression
 from sklearn.utils import Bunch
 
@@ -243,14 +243,10 @@ def test_refused_list_that_refers_to_an_object_of_its_circle_over_and_over():
         trace(program, limits=Limits(shared_parts=200_000))
 
 
-def framed(body):
-    return b"\x80\x05\x95" + len(body).to_bytes(8, "little") + body
-
-
 def test_what_grows_is_looked_at_with_all_that_it_holds_each_time():
     """A list that holds many None, and the one that it is in, is fetched again after each time that this grows: 40 kB took 14 s."""
     body = b"]\x94(]\x94(h\x00" + b"N" * 20_000 + b"ee" + b"h\x01a" * 10 + b"."
-    traced = machine._Machine(framed(body), (), Limits())
+    traced = machine._Machine(frame(body), (), Limits())
     assert traced.run()
     assert traced.looked >= 10 * 2 * 20_000 // 16
 
@@ -258,7 +254,7 @@ def test_what_grows_is_looked_at_with_all_that_it_holds_each_time():
 def test_what_cannot_hold_what_grew_is_not_looked_at_again():
     """A list of None stays where it was made while another one grows above it."""
     body = b"]\x94(" + b"N" * 4_000 + b"e]\x94h\x01a" + b"h\x00a" * 1_000 + b"a."
-    traced = machine._Machine(framed(body), (), Limits())
+    traced = machine._Machine(frame(body), (), Limits())
     assert traced.run()
     assert traced.looked <= 4 * 4_000 // 16 + 16 * 1_000
 
@@ -266,7 +262,7 @@ def test_what_cannot_hold_what_grew_is_not_looked_at_again():
 def test_frozenset_that_is_handed_over_over_and_over_is_walked_once():
     """A program of 50 kB, half of it a frozenset of None and the other half fetches of it as arguments, took 17 s when a list grew at its end."""
     body = b"](" + b"(" + b"N" * 4_000 + b"\x91\x94" + b"\x8c\x01a\x8c\x01b\x93(" + b"h\x00" * 1_000 + b"t\x81" + b"]\x94h\x01ae."
-    traced = machine._Machine(framed(body), (), Limits())
+    traced = machine._Machine(frame(body), (), Limits())
     walked = []
 
     class Told(list):
@@ -290,7 +286,7 @@ def test_how_deep_a_value_is_is_looked_at_once_however_often_it_is_fetched(monke
     looked = []
     inside = machine.inside
     monkeypatch.setattr(machine, "inside", lambda value: looked.append(value) or inside(value))
-    assert trace(framed(b"]((" + b"N" * 1_000 + b"t\x94" + b"h\x00" * 1_000 + b"e."))
+    assert trace(frame(b"]((" + b"N" * 1_000 + b"t\x94" + b"h\x00" * 1_000 + b"e."))
     assert 4 <= len(looked) <= 20
 
 
@@ -298,7 +294,7 @@ def test_refused_object_in_a_frozenset_of_a_frozenset_that_is_changed_after_it_w
     """A frozenset within another one was not walked."""
     name = b"\x8c\x01a\x8c\x01b\x93"
     with pytest.raises(ProgramError, match="changed after it was handed over"):
-        trace(framed(name + b")\x81\x94" + name + b"((h\x00\x91\x91\x85\x81a."))
+        trace(frame(name + b")\x81\x94" + name + b"((h\x00\x91\x91\x85\x81a."))
 
 
 def test_refused_attribute_with_a_name_that_takes_long_to_look_at():
@@ -307,16 +303,16 @@ def test_refused_attribute_with_a_name_that_takes_long_to_look_at():
     attribute = b"X" + (257).to_bytes(4, "little") + b"a" * 257
     called = b"\x8c\x08builtins\x8c\x07getattr\x93" + name + attribute + b"\x86R)R."
     with pytest.raises(LimitError, match="a name of 257 characters"):
-        trace(framed(called))
-    assert trace(framed(called), limits=Limits(name_length=257))
+        trace(frame(called))
+    assert trace(frame(called), limits=Limits(name_length=257))
 
 
 def test_refused_tuple_within_itself_with_a_text_that_was_not_fetched_again():
     """The pickler fetches it. Comparing two long ones, fetched in every two bytes, took time in proportion to the square of the program."""
     texts = b"\x8c\x02ab\x94\x8c\x02ab\x94"
-    assert trace(framed(b"](" + texts + b"h\x00\x85\x94h\x000h\x02e."))
+    assert trace(frame(b"](" + texts + b"h\x00\x85\x94h\x000h\x02e."))
     with pytest.raises(ProgramError, match="POP drops values other than"):
-        trace(framed(b"](" + texts + b"h\x00\x85\x94h\x010h\x02e."))
+        trace(frame(b"](" + texts + b"h\x00\x85\x94h\x010h\x02e."))
 
 
 class Linked:
